@@ -172,7 +172,7 @@ export interface PoolOptions {
   /**
    * How long a transaction may be idle, in milliseconds, before it is rolled back and its
    * connection taken back. A process warning says where it began. 0 is for ever. If the option is
-   * given, the server is told too, with a second more, as `idle_in_transaction_session_timeout`.
+   * given, the server gets it too, with a second more, as `idle_in_transaction_session_timeout`.
    * Default: 300,000; the server keeps its own.
    */
   idleInTransactionTimeoutMs?: number | null | undefined;
@@ -222,9 +222,9 @@ export interface TypeCode {
    * that PostgreSQL reads. If the parameter is an array of the type, it gets each element that is
    * not an array itself; a choice for the array type (`_point`) gets the whole array. For an array
    * of a user's type, and for a domain, choose it by the oid of that array or domain. It is called
-   * when the query is made; on the first use of a statement in the pool, when the server has told
-   * the types. It then gets copies of bytes, Dates, arrays, Maps, Sets and plain objects as they
-   * were at the call, at any depth, and an object of any other class itself. It runs in the
+   * when the query is made; on the first use of a statement in the pool, when the server has
+   * described the types. It then gets copies of bytes, Dates, arrays, Maps, Sets and plain objects
+   * as they were at the call, at any depth, and an object of any other class itself. It runs in the
    * asynchronous context of the query's caller, as `parse` does. Its error is the `cause` of a
    * `HYPERION_PARAMETER`.
    */
@@ -289,7 +289,7 @@ export interface Field {
   readonly typeOid: number;
   /**
    * The type's name in `pg_type`, as it was when the pool first met the type; for a domain, the
-   * name of the type under it. `undefined` if the server did not tell.
+   * name of the type under it. `undefined` if no server has described the type.
    */
   readonly typeName: string | undefined;
   /** 0 if the column does not belong to a table. */

@@ -162,23 +162,23 @@ const TRANSIENT = new Set([
   ...['57P01', '57P02', '57P03', '57P05', '53000', '53200', '53300'],
   ...['HYPERION_CONNECTION_LOST', 'HYPERION_CONNECT_TIMEOUT', 'HYPERION_UNFIT_HOST'],
   ...['HYPERION_POOL_TIMEOUT', 'HYPERION_NO_PRIMARY', 'HYPERION_SPLIT_BRAIN', 'HYPERION_NO_HOST'],
-  ...['HYPERION_UNREACHABLE', 'HYPERION_QUEUE_FULL', 'HYPERION_TYPES_NOT_TOLD'],
+  ...['HYPERION_UNREACHABLE', 'HYPERION_QUEUE_FULL', 'HYPERION_UNRESOLVED_TYPES'],
 ]);
 
 /** The hints of errors after which the pool prepares the statement again (`src/pool/stale.rs`). */
 const STALE_PLANS = [
   'the statement was prepared before its tables or types changed',
   'the session has dropped its prepared statements',
-  "the types of the statement's parameters were told before",
+  "the types of the statement's parameters were described earlier",
 ];
 
 /**
  * Whether a table has changed since the statement was prepared. The pool prepares such a statement
- * again. Code and routine tell, since servers translate their messages.
+ * again. Code and routine show it, since servers translate their messages.
  */
 function isStalePlan({ code, routine, hint }) {
-  const isTold = typeof hint === 'string' && STALE_PLANS.some((text) => hint.startsWith(text));
-  return isTold || (code === '0A000' && routine === 'RevalidateCachedQuery');
+  const hasHint = typeof hint === 'string' && STALE_PLANS.some((text) => hint.startsWith(text));
+  return hasHint || (code === '0A000' && routine === 'RevalidateCachedQuery');
 }
 
 /** Errors that a retry does not mend, although their code is in TRANSIENT. */

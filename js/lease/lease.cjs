@@ -31,7 +31,7 @@ class Lease {
   asked = 0;
   /** The SQL text of the query that was sent last. */
   lastQuery = undefined;
-  /** The host of its connection, once an error of the server or `locate` has told it. */
+  /** The host of its connection, once an error of the server or `locate` has named it. */
   host = undefined;
   /**
    * `#failure` says with which error the transaction has failed, and `#healed` with which one it
@@ -75,8 +75,8 @@ class Lease {
 
   /**
    * `place` is what the query is a part of, a Scope or the session work of a connection; null for a
-   * statement of this package. `place.check(sql)` throws if it takes no more queries. It is told of
-   * each answer, and may change what the user gets of an error (`explain`).
+   * statement of this package. `place.check(sql)` throws if it takes no more queries. Each answer
+   * is reported to it, and it may change the error that the user gets (`explain`).
    */
   query(sql, params, options, flags, place = null) {
     this.check(null, sql);

@@ -4,8 +4,8 @@
 // and a transaction without any statement ends without a round trip.
 //
 // Savepoints are a stack, for the server and for this file. A query for any savepoint but the
-// innermost would run inside the innermost one, and be undone with it after its caller was told
-// that it succeeded. So such a query is refused at once.
+// innermost would run inside the innermost one, and be undone with it after its caller got a
+// successful answer. So such a query is refused at once.
 
 const { COMMIT, END, HURRIED, BEGIN_READ_ONLY } = require('../transfer/contract.cjs').queryFlags;
 const { classes, isError, withStackFrom } = require('../api/errors.cjs');

@@ -18,7 +18,7 @@ const PUBLISHED = Object.freeze([
 
 /**
  * The binaries that a platform may run. On Linux it depends on the C library, glibc or musl, which
- * `process.arch` does not tell.
+ * `process.arch` does not show.
  */
 function abis(platform, arch) {
   if (platform === 'linux') return [`linux-${arch}-gnu`, `linux-${arch}-musl`];

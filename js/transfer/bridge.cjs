@@ -266,12 +266,12 @@ class Bridge {
     else this.#cancel(watch.request.slot);
   }
 
-  /** The Parameters by the types that the addon knows, or null if these are to be told first. */
+  /** The Parameters by the types that the addon knows, or null if these are not known yet. */
   #serialize(sql, snapshot, typeConfig, statements) {
     const oids = this.#parameterTypes(sql, statements);
     if (oids === null) return null;
     const parameters = serializeSnapshot(snapshot, typeConfig.serializersFor(oids));
-    // The addon may have been told other types while the user's code ran.
+    // The addon may have got other types while the user's code ran.
     const known = this.#parameterTypes(sql, statements);
     return known !== null && known.join() === oids.join() ? parameters : null;
   }
@@ -290,7 +290,7 @@ class Bridge {
 
   /**
    * Called when the types of a request's parameters are known: sends the values. The addon calls it
-   * again if other types were told since, or a connection was lost in between.
+   * again after another description, or if a connection was lost in between.
    */
   #supply(slot, request, oids) {
     const { snapshot, typeConfig, context, failure } = request;

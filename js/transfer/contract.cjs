@@ -245,11 +245,11 @@ const queryFlags = Object.freeze({
   CANCELLABLE: 256,
   /** No prepared statement is kept for it. */
   UNPREPARED: 512,
-  /** Its values are to come, once TYPES has told their types. It is CANCELLABLE too. */
+  /** Its values are to come, once TYPES has named their types. It is CANCELLABLE too. */
   VALUES_TO_COME: 1024,
   /**
-   * Its values were written for the types that the addon has told. TYPES may ask for them
-   * once more.
+   * Its values were written for the types that the addon has returned. TYPES may ask for
+   * them once more.
    */
   VALUES_WRITTEN: 4096,
   /**
@@ -272,8 +272,8 @@ const queryFlags = Object.freeze({
    */
   ISOLATION_SHIFT: 20,
   /**
-   * The transaction failed before, perhaps for what was told of its statements. They are
-   * told anew.
+   * The transaction failed before, perhaps because of the descriptions of its statements.
+   * They are described anew.
    */
   REPEATED: 8388608,
 });

@@ -149,7 +149,7 @@ pub enum Mutation {
     /// A read whose types change with each try is given up.
     HoldNothing,
     /// An answer goes out as it came where no server has told what the types in it are.
-    HandOutUntold,
+    HandOutUnresolved,
     /// The counters of connections are not updated when a connection changes.
     Miscount,
 }
@@ -223,7 +223,7 @@ impl Mutation {
         Self::ForgetServed,
         Self::BelieveOldRefusal,
         Self::HoldNothing,
-        Self::HandOutUntold,
+        Self::HandOutUnresolved,
         Self::Miscount,
     ];
 

@@ -1,4 +1,4 @@
-//! One host of the cluster: what it told last and when, and how far away it is.
+//! One host of the cluster: its last report and when it came, and the round trip to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ pub type HostId = Key<HostState>;
 /// to.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
-/// The latest news of a host.
+/// The health of a host, by what was heard of it last.
 #[derive(Clone, Debug)]
-pub enum Standing {
-    Unheard,
-    Says(Role),
+pub enum Health {
+    Unknown,
+    Up(Role),
     /// One of its sessions broke or was silent. Its other sessions are being asked.
     Suspected(Error),
     /// No session of it can be opened.
@@ -28,8 +28,8 @@ pub enum Standing {
 
 #[derive(Clone, Debug)]
 pub enum Observation {
-    /// A session of this host has told its role.
-    Says(Role),
+    /// A session of this host has reported its role.
+    RoleReported(Role),
     /// A session could not be opened, or was silent when it was asked.
     ConnectFailed(Error),
     /// An established session broke.
@@ -41,14 +41,14 @@ pub enum Observation {
 #[derive(Clone, Debug)]
 pub struct HostState {
     pub(super) host: Arc<Host>,
-    pub(super) standing: Standing,
-    /// Only idle sessions that were cut speak against the host, and a network device may have cut
-    /// them. So the host is asked, and users are not told that it is suspected.
-    is_quiet: bool,
-    /// The role that any of its sessions told last.
+    pub(super) health: Health,
+    /// The host is suspected only because idle sessions were cut, which a network device may have
+    /// done. So the host is asked, and no event announces the suspicion.
+    is_unannounced: bool,
+    /// The role that a session of it reported last.
     role: Option<Role>,
-    /// When a session told the role last. Open sessions that repeat a known role are not counted
-    /// here.
+    /// When a session last reported the role. Open sessions that repeat a known role are not
+    /// counted here.
     role_at: Option<Instant>,
     /// When the host was last found to be unreachable.
     failed_at: Option<Instant>,
@@ -58,9 +58,9 @@ pub struct HostState {
     round_trip: Option<Duration>,
     /// When the round trip was last measured.
     measured_at: Instant,
-    /// How far it was behind when it last told that, as a standby.
+    /// How far it was behind when it last reported that, as a standby.
     lag: Option<Duration>,
-    /// When it told that.
+    /// When it reported that.
     lag_at: Instant,
     claim: Claim,
     /// Sessions were opened since the host proved its claim, so the server may have been restarted
@@ -68,20 +68,20 @@ pub struct HostState {
     is_claim_old: bool,
     /// Its reports of its role were contradicted by its own answers: a pooler stands in between.
     is_distrusted: bool,
-    /// What its newest session has told of its place.
-    told: Option<Told>,
+    /// Its place in the history of the data, as its newest session reported it.
+    timeline_report: Option<TimelineReport>,
     /// The timeline with which its claim to be the primary was decided and announced; outer `None`
     /// if it was not.
-    judged: Option<Option<u32>>,
+    decided: Option<Option<u32>>,
 }
 
-/// A host's place in the history of the data.
+/// A host's report of its place in the history of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct TimelineReport {
     /// The timeline that it follows, if it is a standby.
     pub follows: Option<u32>,
-    pub told_at: Instant,
-    /// When the session was opened that told this.
+    pub reported_at: Instant,
+    /// When the session was opened that reported this.
     pub opened_at: Instant,
 }
 
@@ -92,20 +92,20 @@ pub(super) enum Claim {
     Unproved,
     Proved(Lineage),
     /// It was asked, and did not answer.
-    Mute,
+    Unanswered,
 }
 
 /// A host as users see it.
 #[derive(Clone, Debug)]
 pub struct HostView {
     pub host: Arc<str>,
-    /// The role that it told last; `None` before it told any.
+    /// The role that it reported last; `None` before it reported any.
     pub role: Option<Role>,
     pub state: &'static str,
     pub since: Instant,
     pub last_error: Option<Error>,
     pub round_trip: Option<Duration>,
-    /// The lag that it told last, while it is a reachable standby.
+    /// The lag that it reported last, while it is a reachable standby.
     pub lag: Option<Duration>,
     /// When each of these facts was last true, not counting open sessions that have confirmed it
     /// since.
@@ -115,21 +115,21 @@ pub struct HostView {
     pub lag_at: Instant,
 }
 
-impl Standing {
-    /// The standing after an observation; `None` if it stays the same.
+impl Health {
+    /// The health after an observation; `None` if it stays the same.
     fn after(&self, observation: &Observation) -> Option<Self> {
         match (self, observation) {
-            (Self::Says(known), Observation::Says(role)) if known == role => None,
-            (_, Observation::Says(role)) => Some(Self::Says(*role)),
+            (Self::Up(known), Observation::RoleReported(role)) if known == role => None,
+            (_, Observation::RoleReported(role)) => Some(Self::Up(*role)),
             // A host that only has no room for another connection is in order.
-            (Self::Says(_) | Self::Suspected(_), Observation::ConnectFailed(error))
+            (Self::Up(_) | Self::Suspected(_), Observation::ConnectFailed(error))
                 if error.kind() == ErrorKind::TooManyConnections
                     && !Mutation::SuspectFullHost.is_on() =>
             {
                 None
             }
             (
-                Self::Says(_),
+                Self::Up(_),
                 Observation::ConnectFailed(error)
                 | Observation::SessionLost(error)
                 | Observation::IdleCut(error),
@@ -137,7 +137,7 @@ impl Standing {
             // The host is being asked already.
             (Self::Suspected(_), Observation::IdleCut(_)) => None,
             (
-                Self::Says(_),
+                Self::Up(_),
                 Observation::ConnectFailed(error)
                 | Observation::SessionLost(error)
                 | Observation::IdleCut(error),
@@ -146,7 +146,7 @@ impl Standing {
                 Some(Self::Suspected(error.clone()))
             }
             (
-                Self::Unheard | Self::Suspected(_) | Self::Failed(_),
+                Self::Unknown | Self::Suspected(_) | Self::Failed(_),
                 Observation::ConnectFailed(error)
                 | Observation::SessionLost(error)
                 | Observation::IdleCut(error),
@@ -154,12 +154,12 @@ impl Standing {
         }
     }
 
-    /// The standing in one word. `'refusing'` means that a server answers there and accepts no
+    /// The health in one word. `'refusing'` means that a server answers there and accepts no
     /// session.
     pub fn state(&self) -> &'static str {
         match self {
-            Self::Unheard => "unknown",
-            Self::Says(_) => "up",
+            Self::Unknown => "unknown",
+            Self::Up(_) => "up",
             Self::Suspected(_) => "suspected",
             Self::Failed(error) if error.server().is_some() => "refusing",
             Self::Failed(_) => "down",
@@ -171,8 +171,8 @@ impl HostState {
     pub(super) fn new(host: Arc<Host>, now: Instant) -> Self {
         Self {
             host,
-            standing: Standing::Unheard,
-            is_quiet: false,
+            health: Health::Unknown,
+            is_unannounced: false,
             role: None,
             role_at: None,
             failed_at: None,
@@ -185,14 +185,14 @@ impl HostState {
             claim: Claim::Unproved,
             is_claim_old: false,
             is_distrusted: false,
-            told: None,
-            judged: None,
+            timeline_report: None,
+            decided: None,
         }
     }
 
     pub(super) fn observe(&mut self, now: Instant, observation: &Observation) {
         match observation {
-            Observation::Says(role) => {
+            Observation::RoleReported(role) => {
                 self.role = Some(*role);
                 self.role_at = Some(now);
             }
@@ -203,30 +203,28 @@ impl HostState {
             Observation::IdleCut(_) => {}
         }
         let before = self.state();
-        // An error that would not make a host suspected changes nothing either while the host is
-        // suspected quietly.
-        let says_nothing = self.is_quiet
+        // An error that would not make a host suspected changes nothing either while the suspicion
+        // is not announced.
+        let says_nothing = self.is_unannounced
             && match observation {
-                Observation::Says(_) => false,
+                Observation::RoleReported(_) => false,
                 Observation::ConnectFailed(error)
                 | Observation::SessionLost(error)
                 | Observation::IdleCut(error) => is_own_end(error),
             };
-        if !says_nothing && let Some(standing) = self.standing.after(observation) {
+        if !says_nothing && let Some(health) = self.health.after(observation) {
             // After this the host may have been rewound, or promoted once more.
-            if matches!(standing, Standing::Failed(_) | Standing::Says(Role::Standby)) {
+            if matches!(health, Health::Failed(_) | Health::Up(Role::Standby)) {
                 self.claim = Claim::Unproved;
-                self.told = None;
-                self.judged = None;
+                self.timeline_report = None;
+                self.decided = None;
             }
-            if !matches!(standing, Standing::Says(Role::Standby)) {
+            if !matches!(health, Health::Up(Role::Standby)) {
                 self.lag = None;
             }
-            self.is_quiet = matches!(
-                (&standing, observation),
-                (Standing::Suspected(_), Observation::IdleCut(_))
-            );
-            self.standing = standing;
+            self.is_unannounced =
+                matches!((&health, observation), (Health::Suspected(_), Observation::IdleCut(_)));
+            self.health = health;
             if before != self.state() {
                 self.since = now;
             }
@@ -238,7 +236,7 @@ impl HostState {
     }
 
     pub(super) fn set_claim(&mut self, lineage: Option<Lineage>) {
-        self.claim = lineage.map_or(Claim::Mute, Claim::Proved);
+        self.claim = lineage.map_or(Claim::Unanswered, Claim::Proved);
         self.is_claim_old = false;
     }
 
@@ -253,7 +251,7 @@ impl HostState {
     /// The claim was proved on an earlier session, and the host may have been promoted since.
     pub(super) fn doubt_claim(&mut self) {
         self.claim = Claim::Unproved;
-        self.told = None;
+        self.timeline_report = None;
     }
 
     pub(super) fn distrust(&mut self) {
@@ -264,30 +262,30 @@ impl HostState {
         self.is_distrusted
     }
 
-    pub(super) fn tell_place(&mut self, told: Told) {
-        self.told = Some(told);
+    pub(super) fn set_timeline_report(&mut self, report: TimelineReport) {
+        self.timeline_report = Some(report);
     }
 
-    pub(super) fn told(&self) -> Option<&Told> {
-        self.told.as_ref()
+    pub(super) fn timeline_report(&self) -> Option<&TimelineReport> {
+        self.timeline_report.as_ref()
     }
 
     pub(super) fn timeline(&self) -> Option<u32> {
         match &self.claim {
             Claim::Proved(lineage) => Some(lineage.timeline),
-            Claim::Unproved | Claim::Mute => None,
+            Claim::Unproved | Claim::Unanswered => None,
         }
     }
 
-    pub(super) fn is_judged(&self) -> bool {
-        self.judged == Some(self.timeline())
+    pub(super) fn is_decided(&self) -> bool {
+        self.decided == Some(self.timeline())
     }
 
     /// Records the decision about the present claim. Returns whether it had not been decided
     /// before.
-    pub(super) fn judge(&mut self) -> bool {
+    pub(super) fn mark_decided(&mut self) -> bool {
         let timeline = Some(self.timeline());
-        std::mem::replace(&mut self.judged, timeline) != timeline
+        std::mem::replace(&mut self.decided, timeline) != timeline
     }
 
     /// Takes a measured round trip. A busy event loop makes a sample longer and never shorter, so a
@@ -313,7 +311,7 @@ impl HostState {
     }
 
     /// A session is over that confirmed the known role until `then`.
-    pub(super) fn said_until(&mut self, then: Instant) {
+    pub(super) fn confirmed_until(&mut self, then: Instant) {
         self.role_at = self.role_at.map(|at| at.max(then));
     }
 
@@ -321,7 +319,7 @@ impl HostState {
         self.round_trip
     }
 
-    /// The role that any of its sessions told last.
+    /// The role that a session of it reported last.
     pub(super) fn role(&self) -> Option<Role> {
         self.role
     }
@@ -331,13 +329,13 @@ impl HostState {
         self.role.is_some() && !Mutation::ForgetServed.is_on()
     }
 
-    pub(super) fn is_quiet(&self) -> bool {
-        self.is_quiet
+    pub(super) fn is_unannounced(&self) -> bool {
+        self.is_unannounced
     }
 
     /// The state in one word, as users see it.
     fn state(&self) -> &'static str {
-        if self.is_quiet { "up" } else { self.standing.state() }
+        if self.is_unannounced { "up" } else { self.health.state() }
     }
 
     pub(super) fn summary(&self) -> (&'static str, Option<Role>) {
@@ -361,27 +359,27 @@ impl HostState {
     }
 
     pub(super) fn report(&self) -> HostReport {
-        let why = match &self.standing {
-            Standing::Unheard => "no answer yet".to_owned(),
-            Standing::Says(Role::ReadWrite) => "takes writes".to_owned(),
-            Standing::Says(Role::ReadOnly) => "is read-only (default_transaction_read_only is on: \
+        let why = match &self.health {
+            Health::Unknown => "no answer yet".to_owned(),
+            Health::Up(Role::ReadWrite) => "takes writes".to_owned(),
+            Health::Up(Role::ReadOnly) => "is read-only (default_transaction_read_only is on: \
                                                a fence, or a setting of this role or database)"
                 .to_owned(),
-            Standing::Says(Role::Standby) => "is a standby (in recovery)".to_owned(),
-            Standing::Suspected(error) | Standing::Failed(error) => error.message().to_owned(),
+            Health::Up(Role::Standby) => "is a standby (in recovery)".to_owned(),
+            Health::Suspected(error) | Health::Failed(error) => error.message().to_owned(),
         };
-        let cause = match &self.standing {
-            Standing::Suspected(error) | Standing::Failed(error) if error.server().is_some() => {
+        let cause = match &self.health {
+            Health::Suspected(error) | Health::Failed(error) if error.server().is_some() => {
                 Some(error.clone())
             }
-            Standing::Suspected(error) | Standing::Failed(error) => error.cause().cloned(),
-            Standing::Unheard | Standing::Says(_) => None,
+            Health::Suspected(error) | Health::Failed(error) => error.cause().cloned(),
+            Health::Unknown | Health::Up(_) => None,
         };
         HostReport { host: Arc::clone(&self.host.name), why, cause }
     }
 }
 
-/// Whether an error says nothing of its host: the session's own time limits ended it
+/// Whether an error says nothing about its host: the session's own time limits ended it
 /// (`idle_session_timeout`, `idle_in_transaction_session_timeout`, `transaction_timeout`), or a
 /// pooler had no server connection free.
 fn is_own_end(error: &Error) -> bool {
@@ -397,9 +395,9 @@ fn is_own_end(error: &Error) -> bool {
     says_nothing && !Mutation::SuspectTidyHost.is_on()
 }
 
-/// Which of two failures, at two addresses of one host, says more of the host: an error that a
+/// The failure that says more about a host, of two at different addresses of it: an error that a
 /// server reported, and of two such errors the one that may pass.
-pub fn more_telling(earlier: Error, later: Error) -> Error {
+pub fn more_conclusive(earlier: Error, later: Error) -> Error {
     let weight = |error: &Error| (error.server().is_some(), !is_permanent(error));
     if weight(&earlier) > weight(&later) { earlier } else { later }
 }

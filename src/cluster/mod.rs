@@ -1,4 +1,4 @@
-//! Floor 3: the hosts, what each of them last told, and where to look for hosts that serve.
+//! Floor 3: the hosts, what each of them last reported, and which hosts to ask next.
 //!
 //! Owns: the topology, a value that changes only by observations, and the times at which each host
 //! may be asked again. Imports `base`, `config` and `connection`. Never holds a connection, never
@@ -9,21 +9,23 @@
 //! Unknown ─a host fits─▶ Known ─a session breaks─▶ Suspected ─it or another host fits─▶ Known
 //!    ▲                     └──the host says that it no longer fits──┐
 //!    └─────────────────────────────────────────────────────────────┘
-//! The standing of a host, which alone decides in all other modes:
-//! Unheard ─▶ Says(role) ─a session breaks─▶ Suspected ─no session opens─▶ Failed ─▶ Says(role)
+//! The health of a host, which alone decides in all other modes:
+//! Unknown ─▶ Up(role) ─a session breaks─▶ Suspected ─no session opens─▶ Failed ─▶ Up(role)
 //! ```
 
-mod asking;
 mod backoff;
 mod host_state;
+mod retry_schedule;
 mod topology;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use asking::Asking;
-pub use host_state::{HostId, HostState, HostView, Observation, Standing, Told, more_telling};
+pub use host_state::{
+    Health, HostId, HostState, HostView, Observation, TimelineReport, more_conclusive,
+};
+use retry_schedule::RetrySchedule;
 pub use topology::{Change, Decision, Primary, Rank, RivalVerdict, Topology, fits};
 
 use crate::base::{Error, HostReport, Instant, Mutation, Random};
@@ -34,25 +36,26 @@ use crate::connection::{Lineage, Role};
 #[derive(Debug)]
 pub struct Cluster {
     topology: Topology,
-    asking: BTreeMap<HostId, Asking>,
+    schedules: BTreeMap<HostId, RetrySchedule>,
     random: Random,
     /// A server of the cluster has answered, with any answer.
-    is_met: bool,
+    has_answered: bool,
 }
 
 impl Cluster {
     pub fn new(hosts: Vec<Arc<Host>>, mode: TargetSessionAttrs, seed: u64, now: Instant) -> Self {
         let topology = Topology::new(hosts, mode, now);
-        let asking = topology.host_ids().iter().map(|id| (*id, Asking::default())).collect();
-        Self { topology, asking, random: Random::from_seed(seed), is_met: false }
+        let schedules =
+            topology.host_ids().iter().map(|id| (*id, RetrySchedule::default())).collect();
+        Self { topology, schedules, random: Random::from_seed(seed), has_answered: false }
     }
 
     /// Takes another list of hosts, and returns the hosts that are no longer in it.
     pub fn set_hosts(&mut self, now: Instant, hosts: Vec<Arc<Host>>) -> Vec<HostId> {
         let gone = self.topology.set_hosts(now, hosts);
-        self.asking.retain(|id, _| !gone.contains(id));
+        self.schedules.retain(|id, _| !gone.contains(id));
         for id in self.topology.host_ids() {
-            self.asking.entry(*id).or_default();
+            self.schedules.entry(*id).or_default();
         }
         gone
     }
@@ -75,15 +78,19 @@ impl Cluster {
     }
 
     pub fn observe(&mut self, now: Instant, host: HostId, observation: &Observation) -> Change {
-        if let Some(asking) = self.asking.get_mut(&host) {
+        if let Some(schedule) = self.schedules.get_mut(&host) {
             match observation {
-                Observation::ConnectFailed(_) => asking.failed(now, &mut self.random),
-                Observation::Says(role) if !fits(self.topology.mode(), *role) => asking.denied(now),
-                Observation::Says(_) | Observation::SessionLost(_) | Observation::IdleCut(_) => {}
+                Observation::ConnectFailed(_) => schedule.failed(now, &mut self.random),
+                Observation::RoleReported(role) if !fits(self.topology.mode(), *role) => {
+                    schedule.unfit(now)
+                }
+                Observation::RoleReported(_)
+                | Observation::SessionLost(_)
+                | Observation::IdleCut(_) => {}
             }
         }
-        self.is_met |= match observation {
-            Observation::Says(_) => true,
+        self.has_answered |= match observation {
+            Observation::RoleReported(_) => true,
             Observation::ConnectFailed(error)
             | Observation::SessionLost(error)
             | Observation::IdleCut(error) => error.server().is_some(),
@@ -91,47 +98,47 @@ impl Cluster {
         self.topology.update(now, host, observation)
     }
 
-    /// Whether an answer is out of date: its session was asked before the host told, on another
+    /// Whether an answer is out of date: its session was asked before the host reported, on another
     /// session, that it no longer fits.
-    pub fn is_old_news(&self, host: HostId, role: Role, asked_at: Instant) -> bool {
-        self.asking.get(&host).is_some_and(|asking| asking.has_denied_since(asked_at))
+    pub fn is_outdated(&self, host: HostId, role: Role, asked_at: Instant) -> bool {
+        self.schedules.get(&host).is_some_and(|schedule| schedule.was_unfit_since(asked_at))
             && !Mutation::BelieveOldNews.is_on()
             && fits(self.topology.mode(), role)
     }
 
     /// An attempt to open a session of the host begins.
     pub fn asked(&mut self, now: Instant, host: HostId) {
-        if let Some(asking) = self.asking.get_mut(&host) {
-            asking.asked(now);
+        if let Some(schedule) = self.schedules.get_mut(&host) {
+            schedule.asked(now);
         }
     }
 
     /// The host is being asked on a session to the address that its name leads to now.
     pub fn renewed(&mut self, now: Instant, host: HostId) {
-        if let Some(asking) = self.asking.get_mut(&host) {
-            asking.renewed(now, &mut self.random);
+        if let Some(schedule) = self.schedules.get_mut(&host) {
+            schedule.renewed(now, &mut self.random);
         }
     }
 
     /// When a host whose sessions do not fit has to be asked on a new session, behind a new look-up
     /// of its name.
     pub fn renewal_at(&self, host: HostId) -> Instant {
-        self.asking.get(&host).map_or(Instant::ORIGIN, Asking::renewal_at)
+        self.schedules.get(&host).map_or(Instant::ORIGIN, RetrySchedule::renewal_at)
     }
 
     /// A login at the host has succeeded. Only a login proves that: a host with open sessions may
     /// refuse new ones.
     pub fn logged_in(&mut self, host: HostId) {
         self.topology.begin_session(host);
-        if let Some(asking) = self.asking.get_mut(&host) {
-            asking.succeeded();
+        if let Some(schedule) = self.schedules.get_mut(&host) {
+            schedule.succeeded();
         }
     }
 
     /// Asks the host for no session for a while, as after a failed attempt.
-    pub fn leave_alone(&mut self, now: Instant, host: HostId) {
-        if let Some(asking) = self.asking.get_mut(&host) {
-            asking.failed(now, &mut self.random);
+    pub fn back_off(&mut self, now: Instant, host: HostId) {
+        if let Some(schedule) = self.schedules.get_mut(&host) {
+            schedule.failed(now, &mut self.random);
         }
     }
 
@@ -142,7 +149,7 @@ impl Cluster {
         }
     }
 
-    /// The host has told, as a standby, how far it is behind.
+    /// The host has reported, as a standby, how far it is behind.
     pub fn lags(&mut self, now: Instant, host: HostId, lag: Option<Duration>) {
         if let Some(host_state) = self.topology.host_state_mut(host) {
             host_state.lags(now, lag);
@@ -150,9 +157,9 @@ impl Cluster {
     }
 
     /// A session of the host is over. It last confirmed the known role at `then`.
-    pub fn said_until(&mut self, host: HostId, then: Instant) {
+    pub fn confirmed_until(&mut self, host: HostId, then: Instant) {
         if let Some(host_state) = self.topology.host_state_mut(host) {
-            host_state.said_until(then);
+            host_state.confirmed_until(then);
         }
     }
 
@@ -168,9 +175,9 @@ impl Cluster {
         }
     }
 
-    /// The host has told its place in the history of the data.
-    pub fn tell_place(&mut self, host: HostId, told: Told) {
-        self.topology.tell_place(host, told);
+    /// The host has reported its place in the history of the data.
+    pub fn set_timeline_report(&mut self, host: HostId, report: TimelineReport) {
+        self.topology.set_timeline_report(host, report);
     }
 
     /// Gives the seat to a host on an older timeline than the newest one that served. Returns that
@@ -191,30 +198,32 @@ impl Cluster {
     }
 
     /// Records that a host's claim was decided. Returns whether it had not been decided before.
-    pub fn judge(&mut self, rival: HostId) -> bool {
-        self.topology.judge(rival)
+    pub fn mark_decided(&mut self, rival: HostId) -> bool {
+        self.topology.mark_decided(rival)
     }
 
     /// Stops holding back hosts that are acceptable and not preferred. Returns whether any was held
     /// back.
-    pub fn settle(&mut self) -> bool {
-        self.topology.settle()
+    pub fn accept_spare(&mut self) -> bool {
+        self.topology.accept_spare()
     }
 
     /// When the host may be asked for a session again. A time in the past means now.
     pub fn may_connect_at(&self, host: HostId) -> Instant {
-        self.asking.get(&host).map_or(Instant::ORIGIN, Asking::may_connect_at)
+        self.schedules.get(&host).map_or(Instant::ORIGIN, RetrySchedule::may_connect_at)
     }
 
     /// When a host may be asked again that no call is waiting for.
-    pub fn may_look_at(&self, host: HostId) -> Instant {
-        self.asking.get(&host).map_or(Instant::ORIGIN, Asking::may_look_at)
+    pub fn may_ask_at(&self, host: HostId) -> Instant {
+        self.schedules.get(&host).map_or(Instant::ORIGIN, RetrySchedule::may_ask_at)
     }
 
     /// When a host may be asked again that was last looked at then, without regard to other
     /// questions that it was asked since.
-    pub fn may_look_again(&self, host: HostId, looked_at: Option<Instant>) -> Instant {
-        self.asking.get(&host).map_or(Instant::ORIGIN, |asking| asking.may_look_again(looked_at))
+    pub fn may_ask_again(&self, host: HostId, looked_at: Option<Instant>) -> Instant {
+        self.schedules
+            .get(&host)
+            .map_or(Instant::ORIGIN, |schedule| schedule.may_ask_again(looked_at))
     }
 
     /// A random number below `bound`, for a choice among equals.
@@ -230,12 +239,12 @@ impl Cluster {
     /// Whether the operating system says that no server exists at any host, and no server has ever
     /// answered: the list of hosts may be wrong. Once a server has answered, such errors mean a
     /// restart or a failover, which ends.
-    pub fn is_nowhere(&self) -> bool {
-        (!self.is_met || Mutation::ForgetServer.is_on()) && self.topology.is_nowhere()
+    pub fn no_server_exists(&self) -> bool {
+        (!self.has_answered || Mutation::ForgetServer.is_on()) && self.topology.no_server_exists()
     }
 
     /// An error that no waiting can mend, if every host that answers at all gave such an error.
-    pub fn hopeless(&self) -> Option<&Error> {
-        self.topology.hopeless()
+    pub fn permanent_error(&self) -> Option<&Error> {
+        self.topology.permanent_error()
     }
 }

@@ -1,14 +1,14 @@
-//! The cluster as a value: what each host last told, and which hosts serve. It changes only by
+//! The cluster as a value: what each host last reported, and which hosts serve. It changes only by
 //! observations, and returns what each observation changed.
 //!
 //! In the modes that name the primary, one host serves, because a cluster has one primary. It keeps
-//! its seat until it tells that it no longer fits, or until another host fits while it is
-//! suspected. In all other modes every host that fits serves, and each host's own standing decides
+//! its seat until it reports that it no longer fits, or until another host fits while it is
+//! suspected. In all other modes every host that fits serves, and each host's own health decides
 //! that.
 
 use std::sync::Arc;
 
-use super::host_state::{HostId, HostState, HostView, Observation, Standing, is_permanent};
+use super::host_state::{Health, HostId, HostState, HostView, Observation, is_permanent};
 use crate::base::{Arena, Error, ErrorKind, HostReport, Instant, Mutation};
 use crate::config::{Host, TargetSessionAttrs};
 use crate::connection::{Lineage, Role};
@@ -38,7 +38,7 @@ pub enum Change {
     /// The host serves from now on. In a mode with one seat, it replaces the host that served
     /// before.
     Found(HostId),
-    /// The host that served has told that it no longer fits, or can't be reached.
+    /// The host that served has reported that it no longer fits, or can't be reached.
     Lost(HostId),
     /// The host that serves may be down.
     Suspected(HostId),
@@ -46,7 +46,7 @@ pub enum Change {
     /// each claim.
     Rival,
     /// A better host is no longer waited for: acceptable hosts serve from now on.
-    Settled,
+    SpareAccepted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ enum Serving {
     Many {
         /// Every host was heard once, or waited for long enough. From now on an acceptable host
         /// (`prefer-standby`) is not held back.
-        settled: bool,
+        accepts_spare: bool,
     },
 }
 
@@ -107,8 +107,8 @@ impl Topology {
         use TargetSessionAttrs as Mode;
         let serving = match mode {
             Mode::ReadWrite | Mode::Primary => Serving::One { seat: Seat::Empty, lineage: None },
-            Mode::PreferStandby => Serving::Many { settled: false },
-            Mode::ReadOnly | Mode::Standby | Mode::Any => Serving::Many { settled: true },
+            Mode::PreferStandby => Serving::Many { accepts_spare: false },
+            Mode::ReadOnly | Mode::Standby | Mode::Any => Serving::Many { accepts_spare: true },
         };
         let mut topology = Self { host_states: Arena::default(), order: Vec::new(), mode, serving };
         for host in hosts {
@@ -159,8 +159,8 @@ impl Topology {
         let Serving::One { seat: Seat::Taken(seat), .. } = self.serving else {
             return Primary::Unknown;
         };
-        match self.standing(seat) {
-            Some(Standing::Says(_)) => Primary::Known(seat),
+        match self.health(seat) {
+            Some(Health::Up(_)) => Primary::Known(seat),
             _ => Primary::Suspected(seat),
         }
     }
@@ -182,9 +182,9 @@ impl Topology {
         self.host_states.get(id).map(HostState::summary)
     }
 
-    /// Whether only idle sessions that were cut speak against the host.
-    pub fn is_quiet(&self, id: HostId) -> bool {
-        self.host_states.get(id).is_some_and(HostState::is_quiet)
+    /// Whether the host is suspected only because idle sessions were cut, which is not announced.
+    pub fn is_unannounced(&self, id: HostId) -> bool {
+        self.host_states.get(id).is_some_and(HostState::is_unannounced)
     }
 
     /// Whether the host's reports of its role prove nothing.
@@ -201,36 +201,36 @@ impl Topology {
         self.host_states.get(id).is_some_and(|host_state| host_state.is_measurement_old(now))
     }
 
-    pub fn standing(&self, id: HostId) -> Option<&Standing> {
-        self.host_states.get(id).map(|host_state| &host_state.standing)
+    pub fn health(&self, id: HostId) -> Option<&Health> {
+        self.host_states.get(id).map(|host_state| &host_state.health)
     }
 
     /// The host's role, unless the host is suspected or has failed.
-    pub fn said(&self, id: HostId) -> Option<Role> {
-        match self.standing(id)? {
-            Standing::Says(role) => Some(*role),
-            Standing::Unheard | Standing::Suspected(_) | Standing::Failed(_) => None,
+    pub fn reported_role(&self, id: HostId) -> Option<Role> {
+        match self.health(id)? {
+            Health::Up(role) => Some(*role),
+            Health::Unknown | Health::Suspected(_) | Health::Failed(_) => None,
         }
     }
 
     /// How well the host serves; `None` if it takes no new work.
     pub fn rank(&self, id: HostId) -> Option<Rank> {
-        let &Standing::Says(role) = self.standing(id)? else { return None };
+        let &Health::Up(role) = self.health(id)? else { return None };
         match &self.serving {
             Serving::One { seat, .. } => seat.is(id).then_some(Rank::Preferred),
             Serving::Many { .. } if !fits(self.mode, role) => None,
-            &Serving::Many { settled } if self.merely_does(role) => {
+            &Serving::Many { accepts_spare } if self.is_spare(role) => {
                 if self.host_states.iter().any(|(_, host_state)| is_standby(host_state)) {
                     Some(Rank::Spare)
                 } else {
-                    settled.then_some(Rank::Preferred)
+                    accepts_spare.then_some(Rank::Preferred)
                 }
             }
             Serving::Many { .. } => Some(Rank::Preferred),
         }
     }
 
-    fn merely_does(&self, role: Role) -> bool {
+    fn is_spare(&self, role: Role) -> bool {
         self.mode == TargetSessionAttrs::PreferStandby && role != Role::Standby
     }
 
@@ -240,7 +240,7 @@ impl Topology {
         match &self.serving {
             Serving::One { seat, .. } => seat.is(id),
             Serving::Many { .. } => match self.host_states.get(id) {
-                Some(host_state) if matches!(host_state.standing, Standing::Suspected(_)) => {
+                Some(host_state) if matches!(host_state.health, Health::Suspected(_)) => {
                     host_state.role().is_some_and(|role| fits(self.mode, role))
                 }
                 _ => self.rank(id).is_some(),
@@ -261,21 +261,20 @@ impl Topology {
     pub fn update(&mut self, now: Instant, host: HostId, observation: &Observation) -> Change {
         let (primary, ranked, served) = (self.primary(), self.rank(host), self.serves(host));
         let Some(host_state) = self.host_states.get_mut(host) else { return Change::Nothing };
-        let claimed =
-            matches!(&host_state.standing, Standing::Says(role) if fits(self.mode, *role));
+        let claimed = matches!(&host_state.health, Health::Up(role) if fits(self.mode, *role));
         host_state.observe(now, observation);
         if self.has_seat() {
             return self.update_seat(host, observation, primary, claimed);
         }
-        let settled = self.try_settle();
+        let accepts_spare = self.try_accept_spare();
         match (ranked.is_some(), self.rank(host).is_some(), self.serves(host)) {
             (false, true, _) => {
-                self.settle();
+                self.accept_spare();
                 Change::Found(host)
             }
             (true, false, true) => Change::Suspected(host),
             (_, false, false) if served => Change::Lost(host),
-            _ if settled => Change::Settled,
+            _ if accepts_spare => Change::SpareAccepted,
             _ => Change::Nothing,
         }
     }
@@ -283,19 +282,19 @@ impl Topology {
     fn update_seat(
         &mut self,
         host: HostId,
-        said: &Observation,
+        observation: &Observation,
         before: Primary,
         claimed: bool,
     ) -> Change {
-        let standing = self.standing(host);
-        let given_up = match standing {
-            Some(Standing::Says(role)) => !fits(self.mode, *role),
-            Some(Standing::Failed(_)) | None => true,
-            Some(Standing::Unheard | Standing::Suspected(_)) => false,
+        let health = self.health(host);
+        let given_up = match health {
+            Some(Health::Up(role)) => !fits(self.mode, *role),
+            Some(Health::Failed(_)) | None => true,
+            Some(Health::Unknown | Health::Suspected(_)) => false,
         };
-        let fit = matches!(standing, Some(Standing::Says(_))) && !given_up;
-        let says = matches!(said, Observation::Says(_));
-        let wins = fit && says && self.refuses(host).is_none();
+        let fit = matches!(health, Some(Health::Up(_))) && !given_up;
+        let is_report = matches!(observation, Observation::RoleReported(_));
+        let wins = fit && is_report && self.refuses(host).is_none();
         match (self.seat(), before) {
             (Seat::Contested(a, b), _) if a == host || b == host => {
                 if given_up {
@@ -306,11 +305,11 @@ impl Topology {
             (Seat::Empty, _) if wins => self.take_seat(host),
             // A third host, which was promoted after the other two.
             (Seat::Contested(..), _) if wins && self.is_newer(host) => self.take_seat(host),
-            (Seat::Taken(known), _) if known == host && says && !fit => {
+            (Seat::Taken(known), _) if known == host && is_report && !fit => {
                 self.set_seat(Seat::Empty);
                 Change::Lost(host)
             }
-            (Seat::Taken(known), Primary::Suspected(_)) if known == host && fit && says => {
+            (Seat::Taken(known), Primary::Suspected(_)) if known == host && fit && is_report => {
                 Change::Found(host)
             }
             (Seat::Taken(known), Primary::Known(_)) if known == host && !fit => {
@@ -322,7 +321,9 @@ impl Topology {
             (Seat::Taken(known), Primary::Suspected(_)) if known != host && wins => {
                 self.take_seat(host)
             }
-            (Seat::Empty | Seat::Taken(_), _) if fit && says && !wins && !claimed => Change::Rival,
+            (Seat::Empty | Seat::Taken(_), _) if fit && is_report && !wins && !claimed => {
+                Change::Rival
+            }
             _ => Change::Nothing,
         }
     }
@@ -346,37 +347,38 @@ impl Topology {
         Change::Found(host)
     }
 
-    /// Whether the host serves and told this role last, so that hearing it again changes nothing.
+    /// Whether the host serves and reported this role last, so that hearing it again changes
+    /// nothing.
     pub fn knows(&self, id: HostId, role: Role) -> bool {
-        matches!(self.standing(id), Some(Standing::Says(said)) if *said == role)
+        matches!(self.health(id), Some(Health::Up(reported)) if *reported == role)
             && self.rank(id).is_some()
     }
 
     /// Whether no server answers at the host, neither in an open session nor at a login.
-    pub fn is_silent(&self, id: HostId) -> bool {
-        match self.standing(id) {
-            Some(Standing::Suspected(error)) => error.kind() == ErrorKind::ConnectTimeout,
-            Some(Standing::Failed(error)) => error.server().is_none(),
+    pub fn is_unreachable(&self, id: HostId) -> bool {
+        match self.health(id) {
+            Some(Health::Suspected(error)) => error.kind() == ErrorKind::ConnectTimeout,
+            Some(Health::Failed(error)) => error.server().is_none(),
             _ => false,
         }
     }
 
     /// Stops holding back acceptable hosts. Returns whether they were held back.
-    pub fn settle(&mut self) -> bool {
+    pub fn accept_spare(&mut self) -> bool {
         match &mut self.serving {
-            Serving::Many { settled } => !std::mem::replace(settled, true),
+            Serving::Many { accepts_spare } => !std::mem::replace(accepts_spare, true),
             Serving::One { .. } => false,
         }
     }
 
     /// Whether acceptable hosts are no longer held back.
-    pub fn is_settled(&self) -> bool {
-        !matches!(self.serving, Serving::Many { settled: false })
+    pub fn accepts_spare(&self) -> bool {
+        !matches!(self.serving, Serving::Many { accepts_spare: false })
     }
 
-    fn try_settle(&mut self) -> bool {
-        let heard = |host_state: &HostState| !matches!(host_state.standing, Standing::Unheard);
-        self.host_states.iter().all(|(_, host_state)| heard(host_state)) && self.settle()
+    fn try_accept_spare(&mut self) -> bool {
+        let heard = |host_state: &HostState| !matches!(host_state.health, Health::Unknown);
+        self.host_states.iter().all(|(_, host_state)| heard(host_state)) && self.accept_spare()
     }
 
     pub fn reports(&self) -> Vec<HostReport> {
@@ -403,33 +405,31 @@ impl Topology {
 
     /// Whether, at each host, the last attempt failed with an error that says no server exists
     /// there.
-    pub fn is_nowhere(&self) -> bool {
-        let refused = |host_state: &HostState| match &host_state.standing {
-            Standing::Failed(error) => error.cause().is_some_and(Error::names_no_server),
-            Standing::Unheard | Standing::Says(_) | Standing::Suspected(_) => false,
+    pub fn no_server_exists(&self) -> bool {
+        let refused = |host_state: &HostState| match &host_state.health {
+            Health::Failed(error) => error.cause().is_some_and(Error::names_no_server),
+            Health::Unknown | Health::Up(_) | Health::Suspected(_) => false,
         };
         self.ordered().all(refused)
     }
 
     /// Whether no waiting can mend the error that the host gave last.
     pub fn refuses_for_good(&self, id: HostId) -> bool {
-        matches!(self.standing(id), Some(Standing::Failed(error)) if is_permanent(error))
+        matches!(self.health(id), Some(Health::Failed(error)) if is_permanent(error))
     }
 
     /// An error that no waiting can mend, if no host can still turn out to fit: every host was
     /// heard, no server there merely has another role or is not ready yet, and no host that is down
     /// ever had a session. A host that had one is taken to be restarting.
-    pub fn hopeless(&self) -> Option<&Error> {
+    pub fn permanent_error(&self) -> Option<&Error> {
         let mut found = None;
         for host_state in self.ordered() {
-            match &host_state.standing {
-                Standing::Failed(error) if is_permanent(error) => found = found.or(Some(error)),
-                Standing::Failed(error) if error.server().is_none() && !host_state.has_served() => {
+            match &host_state.health {
+                Health::Failed(error) if is_permanent(error) => found = found.or(Some(error)),
+                Health::Failed(error) if error.server().is_none() && !host_state.has_served() => {}
+                Health::Unknown | Health::Up(_) | Health::Suspected(_) | Health::Failed(_) => {
+                    return None;
                 }
-                Standing::Unheard
-                | Standing::Says(_)
-                | Standing::Suspected(_)
-                | Standing::Failed(_) => return None,
             }
         }
         found
@@ -437,7 +437,7 @@ impl Topology {
 }
 
 fn is_standby(host_state: &HostState) -> bool {
-    matches!(host_state.standing, Standing::Says(Role::Standby))
+    matches!(host_state.health, Health::Up(Role::Standby))
 }
 
 mod rewind;

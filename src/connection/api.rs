@@ -43,12 +43,12 @@ pub struct Request<'a> {
     pub free: bool,
     /// Keep the statement prepared on this connection, if the options allow that.
     pub prepare: bool,
-    /// Make the server tell its role in front of the request, unless an entry in flight does so
+    /// Make the server report its role in front of the request, unless an entry in flight does so
     /// already.
     pub barrier: bool,
     /// Run nothing, and ask for the statement's description even if one is known.
     pub describe: bool,
-    pub telling: &'a Telling,
+    pub description: &'a DescriptionState,
     /// Whether the statement's description may not hold on this connection.
     pub strange: bool,
     /// Describe and run it in one transaction, whose locks keep DDL away in between.
@@ -59,43 +59,45 @@ pub struct Request<'a> {
 impl Request<'_> {
     /// Whether the statement has to be described for this request before it runs.
     pub(super) fn is_question(&self) -> bool {
-        self.describe || matches!(self.telling, Telling::Due)
+        self.describe || matches!(self.description, DescriptionState::Due)
     }
 
-    /// Whether its values fit no types but those that a session tells: they were written for these,
-    /// and the statement was not described for this request.
+    /// Whether its values fit only the types that they were written for, and the statement was not
+    /// described for this request.
     pub(super) fn is_bound_to_types(&self) -> bool {
-        self.written.is_some() && self.told().is_none()
-    }
-
-    /// The description that was made for this request.
-    pub(super) fn told(&self) -> Option<&Arc<Description>> {
-        match self.telling {
-            Telling::Done(told) => Some(told),
-            Telling::No | Telling::Due => None,
-        }
+        self.written.is_some() && self.description.get().is_none()
     }
 }
 
-/// Whether a statement is described for one particular request.
+/// Whether a request has a description of its statement of its own.
 #[derive(Clone, Debug, Default)]
-pub enum Telling {
-    /// No: the request goes by what the pool knows, if that is enough.
+pub enum DescriptionState {
+    /// No: the request goes by the description that the pool keeps, if that is enough.
     #[default]
-    No,
-    /// It has to be, even if a description is known: the server refused the request before, perhaps
-    /// because of that description, or the client could not read the answer.
+    Shared,
+    /// The statement has to be described, even if a description is known: the server refused the
+    /// request before, perhaps because of that description, or the client could not read the
+    /// answer.
     Due,
-    /// It was, and this description is certain. Meanwhile other requests may have been told
-    /// something else of the same text, if names mean something else to them.
+    /// The statement was described for this request, so this description is certain. The server may
+    /// have described the same text differently for other requests, if names mean something else to
+    /// them.
     Done(Arc<Description>),
 }
 
-impl Telling {
-    pub fn told_mut(&mut self) -> Option<&mut Arc<Description>> {
+impl DescriptionState {
+    /// The description that was made for this request.
+    pub fn get(&self) -> Option<&Arc<Description>> {
         match self {
-            Self::Done(told) => Some(told),
-            Self::No | Self::Due => None,
+            Self::Done(description) => Some(description),
+            Self::Shared | Self::Due => None,
+        }
+    }
+
+    pub fn get_mut(&mut self) -> Option<&mut Arc<Description>> {
+        match self {
+            Self::Done(description) => Some(description),
+            Self::Shared | Self::Due => None,
         }
     }
 }
@@ -115,9 +117,9 @@ pub enum Remedy {
     Nothing,
     /// Its statement will be prepared or described anew.
     Anew,
-    /// The server's error may be due to the types that parameters had before. These are told first,
-    /// and then the error may turn out to be right.
-    Told,
+    /// The server's error may be due to the types that parameters had before. The statement is
+    /// described first, and then the error may turn out to be right.
+    DescribeFirst,
 }
 
 #[derive(Debug)]
@@ -153,7 +155,7 @@ pub enum Answer {
     /// The part that had to come first is answered, and the statement has not run.
     Described {
         /// The description, if the request asked for it.
-        told: Option<Arc<Description>>,
+        description: Option<Arc<Description>>,
     },
     Completed {
         results: Vec<StatementResult>,
@@ -172,8 +174,8 @@ pub enum Event {
     Ready {
         role: Role,
     },
-    /// The server has told another role than it reports. From now on it is asked. The event that
-    /// follows has the role.
+    /// The server's answer names another role than its reports. From now on it is asked. The event
+    /// that follows has the role.
     Contradicted,
     /// The answer to a probe or a reset.
     Answered {
@@ -220,12 +222,12 @@ pub enum Event {
     },
 }
 
-/// The result of a request, and what the server has told of itself meanwhile.
+/// The result of a request, and the server's role meanwhile.
 #[derive(Debug)]
 pub struct Settled {
     pub token: RequestToken,
     pub answer: Answer,
-    /// The role that the server had told when it began with the request.
+    /// The role that the server had reported when it began with the request.
     pub role_before: Option<Role>,
     pub role_after: Option<Role>,
     pub took: Duration,

@@ -39,7 +39,7 @@ impl FarEnd {
 /// The question under way, and its answer so far.
 #[derive(Debug, Default)]
 pub(super) struct ProcessAsked {
-    told: Option<i32>,
+    process_id: Option<i32>,
     refusal: Option<Box<ServerFields>>,
 }
 
@@ -48,7 +48,7 @@ impl ProcessAsked {
         check_data_row(body, 1)?;
         let field = fields(body).next().flatten();
         let number = field.and_then(|field| std::str::from_utf8(field).ok());
-        self.told = number.and_then(|number| number.parse().ok());
+        self.process_id = number.and_then(|number| number.parse().ok());
         Ok(())
     }
 
@@ -70,7 +70,9 @@ impl ProcessAsked {
         match &self.refusal {
             Some(why) if is_passing(&why.code) => FarEnd::Unknown,
             Some(_) => FarEnd::Pooler,
-            None if self.told.is_some() && self.told == key.map(|key| key.process_id) => {
+            None if self.process_id.is_some()
+                && self.process_id == key.map(|key| key.process_id) =>
+            {
                 FarEnd::Server
             }
             None => FarEnd::Pooler,
@@ -99,18 +101,18 @@ mod tests {
 
     #[test]
     fn only_the_number_of_its_own_process_shows_a_server() {
-        let told = |told| ProcessAsked { told, refusal: None };
-        assert_eq!(told(Some(7)).finish(Some(&key(7))), FarEnd::Server);
-        assert_eq!(told(Some(8)).finish(Some(&key(7))), FarEnd::Pooler);
-        assert_eq!(told(None).finish(Some(&key(7))), FarEnd::Pooler);
-        assert_eq!(told(None).finish(None), FarEnd::Pooler);
+        let process_id = |process_id| ProcessAsked { process_id, refusal: None };
+        assert_eq!(process_id(Some(7)).finish(Some(&key(7))), FarEnd::Server);
+        assert_eq!(process_id(Some(8)).finish(Some(&key(7))), FarEnd::Pooler);
+        assert_eq!(process_id(None).finish(Some(&key(7))), FarEnd::Pooler);
+        assert_eq!(process_id(None).finish(None), FarEnd::Pooler);
     }
 
     #[test]
     fn a_server_that_was_interrupted_is_asked_again() {
         let refused = |code: &str| {
             let fields = ServerFields { code: code.to_owned(), ..ServerFields::default() };
-            ProcessAsked { told: None, refusal: Some(Box::new(fields)) }.finish(Some(&key(7)))
+            ProcessAsked { process_id: None, refusal: Some(Box::new(fields)) }.finish(Some(&key(7)))
         };
         assert_eq!(refused("57014"), FarEnd::Unknown);
         assert_eq!(refused("42883"), FarEnd::Pooler);

@@ -30,7 +30,8 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 pub use api::{
-    Answer, Event, Input, Remedy, Request, RequestToken, Sent, Settled, Shared, Telling, Written,
+    Answer, DescriptionState, Event, Input, Remedy, Request, RequestToken, Sent, Settled, Shared,
+    Written,
 };
 use intake::Intake;
 pub use introspection::lineage::{Lineage, Place};

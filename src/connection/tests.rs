@@ -174,7 +174,7 @@ impl Setup {
             prepare,
             barrier,
             describe,
-            telling: &Telling::No,
+            description: &DescriptionState::Shared,
         };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };

@@ -64,7 +64,7 @@ impl Connection {
         }
     }
 
-    /// Whether the server refuses to tell its place in the cluster, however often it is asked.
+    /// Whether the server refuses to report its place in the cluster, however often it is asked.
     pub fn refuses_place(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.refuses_place())
     }
@@ -132,9 +132,9 @@ impl Connection {
         }
     }
 
-    /// When the server last told its role, if it has told one.
-    pub fn role_told_at(&self) -> Option<Instant> {
-        self.session().filter(|session| session.role().is_some()).map(Session::role_told_at)
+    /// When the server last reported its role, if it has reported one.
+    pub fn role_reported_at(&self) -> Option<Instant> {
+        self.session().filter(|session| session.role().is_some()).map(Session::role_reported_at)
     }
 
     /// Whether the server reports changes of its role by itself.

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The reactor is borrowed for a turn or a command, and never while JavaScript runs. So code that
-//! `deliver` calls finds it free. News that comes up inside a command is not delivered there: the
-//! client asks the loop to wake it.
+//! `deliver` calls finds it free. An event that comes up inside a command is not delivered there:
+//! the client asks the loop to wake it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -66,8 +66,8 @@ struct State {
 }
 
 impl State {
-    fn has_news(&self) -> bool {
-        self.delivery.has_rest() || self.reactor.has_news()
+    fn has_events(&self) -> bool {
+        self.delivery.has_rest() || self.reactor.has_events()
     }
 }
 
@@ -118,12 +118,12 @@ impl Client {
         })
     }
 
-    /// Runs a command on the reactor. News that the command causes is delivered in the loop's next
-    /// turn.
+    /// Runs a command on the reactor. Events that the command causes are delivered in the loop's
+    /// next turn.
     pub(super) fn run<T>(&self, command: impl FnOnce(&mut Reactor) -> T) -> Result<T, Error> {
         let result = self.guard(|state| {
             let result = command(&mut state.reactor);
-            if state.has_news() && !self.delivering.get() {
+            if state.has_events() && !self.delivering.get() {
                 state.reactor.wake_soon();
             }
             result
@@ -133,7 +133,7 @@ impl Client {
 
     /// Runs a command whose answer JavaScript waits for, unless this returns an error. Returns
     /// whether JavaScript has to [flush](Reactor::flush) its queued requests. It need not while it
-    /// is hearing news, since the wake ends with a flush.
+    /// is taking events, since the wake ends with a flush.
     pub(super) fn request(
         &self,
         request: u32,
@@ -145,14 +145,14 @@ impl Client {
             state.delivery.expect(request);
             if rests {
                 state.reactor.flush_by_rest();
-            } else if state.has_news() {
+            } else if state.has_events() {
                 state.reactor.wake_soon();
             }
         });
         done.map(|()| !rests).ok_or_else(|| self.refusal())
     }
 
-    /// Fills the next segment, when JavaScript was told that there is more.
+    /// Fills the next segment, after JavaScript has learned that there is more.
     pub(super) fn drain(&self) -> Result<sys::napi_value, Fault> {
         self.fill()?.ok_or_else(|| Fault::Own(self.refusal()))
     }
@@ -184,13 +184,13 @@ impl Client {
             // JavaScript has no memory left, or is being ended.
             self.poison();
         }
-        self.rest();
+        self.finish_wake();
     }
 
-    /// Calls into JavaScript once, with all news that there is.
+    /// Calls into JavaScript once, with all events that there are.
     fn deliver(&self) -> Result<(), Fault> {
         // A loop that runs inside JavaScript's own turn finds the segment in use.
-        if self.delivering.get() || !self.has_news() {
+        if self.delivering.get() || !self.has_events() {
             return Ok(());
         }
         let Some(text) = self.fill()? else { return Ok(()) };
@@ -200,17 +200,17 @@ impl Client {
         called
     }
 
-    /// Ends a wake: leaves the rest of the news to the next one, and closes a pool that has ended.
-    fn rest(&self) {
+    /// Ends a wake: leaves the other events to the next one, and closes a pool that has ended.
+    fn finish_wake(&self) {
         if self.delivering.get() {
             return;
         }
         let is_over = self.guard(|state| {
-            if !state.has_news() {
-                // The end of the reactor's turn may bring news again.
-                state.reactor.rest();
+            if !state.has_events() {
+                // Finishing the reactor's turn may bring events again.
+                state.reactor.finish_turn();
             }
-            if state.has_news() {
+            if state.has_events() {
                 state.reactor.wake_soon();
                 return false;
             }
@@ -226,8 +226,8 @@ impl Client {
         }
     }
 
-    fn has_news(&self) -> bool {
-        self.guard(|state| state.has_news()).unwrap_or(false)
+    fn has_events(&self) -> bool {
+        self.guard(|state| state.has_events()).unwrap_or(false)
     }
 
     /// Fills a segment, and returns its text; `None` if the pool is closed.
@@ -236,7 +236,7 @@ impl Client {
             let reactor = RefCell::new(reactor);
             let fill = |room: SegmentMut<'_>| {
                 let may_go_on = || reactor.borrow().now() < self.until.get();
-                delivery.fill(room, || reactor.borrow_mut().next_news(), may_go_on)
+                delivery.fill(room, || reactor.borrow_mut().next_event(), may_go_on)
             };
             let text = segment.fill(self.env, fill)?;
             delivery.hand_over();

@@ -1,4 +1,4 @@
-//! Writes the reactor's news as records, cells and one text, a segment at a time.
+//! Writes the reactor's events as records, cells and one text, a segment at a time.
 //!
 //! This file knows nothing of JavaScript: it writes into memory that it is lent (`writer`).
 //!
@@ -20,7 +20,7 @@ use super::shape_slots::ShapeSlots;
 use crate::base::{Body, Error, ErrorClass, Outcome};
 use crate::connection::{RowCursor, StatementResult};
 use crate::pool::Response;
-use crate::reactor::{Lookup, News};
+use crate::reactor::{Lookup, ReactorEvent};
 use crate::transfer::Full;
 use crate::transfer::contract::absences::NONE;
 use crate::transfer::contract::result_flags::{self, REQUEST_COMPLETE, RESULT_COMPLETE};
@@ -81,20 +81,22 @@ enum Item {
     },
 }
 
-impl From<News> for Item {
-    fn from(news: News) -> Self {
-        match news {
-            News::Completed { request, result: Ok(Response { results, lease }) } => {
+impl From<ReactorEvent> for Item {
+    fn from(event: ReactorEvent) -> Self {
+        match event {
+            ReactorEvent::Completed { request, result: Ok(Response { results, lease }) } => {
                 let (results, cursor) = (results.into(), RowCursor::default());
                 Self::Answer(Answer { request, lease, results, cursor, long: None })
             }
-            News::Completed { request, result: Err(error) } => {
+            ReactorEvent::Completed { request, result: Err(error) } => {
                 Self::Error { request, json: error_to_json(&error) }
             }
-            News::Types { request, oids } => Self::Types { request, oids: list_oids(&oids) },
-            News::Event(event) => Self::Event { json: event_to_json(&event) },
-            News::Lookup(lookup) => Self::Lookup(lookup),
-            News::Poisoned(error) => Self::Poisoned { json: error_to_json(&error) },
+            ReactorEvent::Types { request, oids } => {
+                Self::Types { request, oids: list_oids(&oids) }
+            }
+            ReactorEvent::Event(event) => Self::Event { json: event_to_json(&event) },
+            ReactorEvent::Lookup(lookup) => Self::Lookup(lookup),
+            ReactorEvent::Poisoned(error) => Self::Poisoned { json: error_to_json(&error) },
         }
     }
 }
@@ -147,13 +149,13 @@ impl Delivery {
         self.rest.is_some()
     }
 
-    /// Writes until there is no more news or no more room. Returns whether all text is ASCII, or
-    /// bytes. If `may_go_on` returns false in the end, this tells JavaScript that no more comes for
-    /// now, and JavaScript will be called again.
+    /// Writes until there are no more events or no more room. Returns whether all text is ASCII, or
+    /// bytes. If `may_go_on` returns false in the end, this signals to JavaScript that no more
+    /// comes for now, and JavaScript will be called again.
     pub(super) fn fill(
         &mut self,
         room: SegmentMut<'_>,
-        mut next: impl FnMut() -> Option<News>,
+        mut next: impl FnMut() -> Option<ReactorEvent>,
         may_go_on: impl FnOnce() -> bool,
     ) -> bool {
         let mut writer = SegmentWriter::new(room);
@@ -299,7 +301,7 @@ impl Delivery {
         Ok(Fitted::Wholly)
     }
 
-    /// The shape's slot, after JavaScript was told of the shape. `None` if the shape's text does
+    /// The shape's slot, after the shape was sent to JavaScript. `None` if the shape's text does
     /// not fit.
     fn announce(
         &mut self,

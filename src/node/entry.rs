@@ -163,7 +163,7 @@ fn flush(call: &Call) -> Result<sys::napi_value, Fault> {
 
 /// `drain(handle) -> text` of the next segment.
 fn drain(call: &Call) -> Result<sys::napi_value, Fault> {
-    // This serves a poisoned pool too, whose last news is drained.
+    // This serves a poisoned pool too, whose last events are drained.
     call.environment.client(call.u32(0)?)?.drain()
 }
 

@@ -1,5 +1,5 @@
-//! What goes into the pool and what comes out: plain values, so that a reactor, a simulation and a
-//! test drive it alike.
+//! The pool's inputs and outputs: plain values, so that a reactor, a simulation and a test drive it
+//! alike.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -11,11 +11,11 @@ use crate::base::{Error, ServerFields};
 use crate::cluster::Decision;
 use crate::cluster::HostView;
 use crate::config::Host;
-use crate::connection::{Begin, Isolation, Role, StatementId, StatementResult, Telling};
+use crate::connection::{Begin, DescriptionState, Isolation, Role, StatementId, StatementResult};
 use crate::transfer::contract::{isolation_levels, query_flags};
 use crate::types::Params;
 
-/// One call of floor 7.
+/// One call of a caller.
 #[derive(Debug)]
 pub struct Query {
     /// The caller's number, given back with the answer.
@@ -38,11 +38,11 @@ impl QueryFlags {
     /// `Pool::limit` and `Pool::cancel` may name it.
     pub const CANCELLABLE: Self = Self(query_flags::CANCELLABLE);
     pub const UNPREPARED: Self = Self(query_flags::UNPREPARED);
-    /// Its values come by `Pool::supply`: code of the caller's writes them, once [`Output::Types`]
-    /// has told their types.
+    /// Its values come later, by `Pool::supply`: the caller's code writes them once
+    /// [`Output::Types`] has named their types.
     pub const VALUES_TO_COME: Self = Self(query_flags::VALUES_TO_COME);
-    /// They came with it, and were written for the types that `Pool::parameter_types` has told. If
-    /// a server tells other types, [`Output::Types`] asks for them once more.
+    /// Its values came with it, written for the types that `Pool::parameter_types` has returned. If
+    /// a server describes other types, [`Output::Types`] asks for the values once more.
     pub const VALUES_WRITTEN: Self = Self(query_flags::VALUES_WRITTEN);
     pub const HURRIED: Self = Self(query_flags::HURRIED);
     pub const TRANSACTION: Self = Self(query_flags::TRANSACTION);
@@ -72,10 +72,10 @@ impl QueryFlags {
     }
 
     /// Whether its statement is described for it.
-    pub(super) fn telling(self) -> Telling {
+    pub(super) fn description(self) -> DescriptionState {
         match self.has(Self::REPEATED) {
-            true => Telling::Due,
-            false => Telling::No,
+            true => DescriptionState::Due,
+            false => DescriptionState::Shared,
         }
     }
 
@@ -98,21 +98,21 @@ impl QueryFlags {
 
 #[derive(Debug)]
 pub enum Output {
-    /// Connect to the host, at this address where one is given, whatever its name leads to by now;
-    /// `Input::Connected` or `Input::Closed` answers. Of the addresses that its name leads to,
-    /// these come last, in this order.
+    /// Connect to the host, at this address if one is given, wherever its name leads by now;
+    /// `Input::Connected` or `Input::Closed` answers. Of the addresses that its name leads to, try
+    /// these last, in this order.
     Open {
         connection: ConnectionId,
         host: Arc<Host>,
         address: Option<SocketAddr>,
         last: Vec<SocketAddr>,
     },
-    /// `Pool::outgoing` has bytes. Said once until all of them are taken.
+    /// `Pool::outgoing` has bytes. Given once until all of them are taken.
     Write {
         connection: ConnectionId,
     },
-    /// The pool knows nothing more of this connection: send the Terminate message if the socket
-    /// takes it at once, and close.
+    /// The pool has forgotten this connection: send the Terminate message if the socket takes it at
+    /// once, and close.
     Close {
         connection: ConnectionId,
         terminate: Vec<u8>,
@@ -128,8 +128,8 @@ pub enum Output {
         request: u32,
         result: Result<Response, Error>,
     },
-    /// Of the parameters of a request whose values are to come. May be said again where other types
-    /// were told since, or a connection was lost. `Pool::supply` answers each.
+    /// The parameter types of a request whose values are to come. May come again for the same
+    /// request, after another description or the loss of a connection. `Pool::supply` answers each.
     Types {
         request: u32,
         oids: Vec<u32>,
@@ -144,12 +144,12 @@ pub struct Response {
     pub lease: Option<NonZeroU32>,
 }
 
-/// What is worth hearing of a connection, a guess.
+/// How many bytes a connection is worth waking up for, a guess.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Awaited {
-    /// So many bytes of rows will come at least.
+    /// At least so many bytes of rows will come.
     pub rows: usize,
-    /// So many bytes of several answers are worth hearing together.
+    /// So many bytes of several answers are worth reading together.
     pub together: usize,
     /// Where the answer to one will come first.
     pub barrier: Option<Barrier>,
@@ -162,10 +162,10 @@ pub enum Barrier {
     HeardWithRequest,
 }
 
-/// What the pool has to say without being asked.
+/// An event of the pool, for its users.
 #[derive(Clone, Debug)]
 pub enum PoolEvent {
-    /// Another host serves. `outage` is how long none did, while one was looked for.
+    /// Another host serves. `outage` is how long none did while the pool looked for one.
     Primary {
         host: Arc<str>,
         previous: Option<Arc<str>>,
@@ -176,17 +176,17 @@ pub enum PoolEvent {
         host: Arc<str>,
         role: &'static str,
     },
-    /// A second host claims to be the primary. Timelines are known where the hosts tell them.
+    /// A second host claims to be the primary. Timelines are known where the hosts report them.
     Rival {
         host: Arc<str>,
-        /// Who serves, or did last.
+        /// The host that serves, or did last.
         primary: Arc<str>,
         timeline: Option<u32>,
         primary_timeline: Option<u32>,
         decision: Decision,
     },
-    /// The cluster has gone back to an older timeline than the one that served, for good: what was
-    /// acknowledged on that one may be gone.
+    /// The cluster has gone back for good to an older timeline than the one that served: writes
+    /// that were acknowledged on the newer one may be gone.
     Rewound {
         host: Arc<str>,
         timeline: u32,
@@ -216,16 +216,16 @@ pub enum PoolEvent {
 #[derive(Clone, Debug)]
 pub struct HostStatus {
     pub view: HostView,
-    /// For how long its state has been what it is.
+    /// For how long it has been in its state.
     pub age: Duration,
     pub ages: Ages,
-    /// Whether it is given work.
+    /// Whether it gets calls.
     pub serves: bool,
     pub open: usize,
     pub busy: usize,
 }
 
-/// How long ago it was last found out what is known of a host.
+/// How long ago each of these facts about a host was found out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ages {
     pub state: Option<Duration>,
@@ -240,7 +240,7 @@ pub struct Status {
     pub max_size: usize,
     /// Connections that are open or being opened.
     pub size: usize,
-    /// Connections without any work.
+    /// Idle connections.
     pub available: usize,
     pub in_use: usize,
     /// Calls that have no connection yet.

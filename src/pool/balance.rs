@@ -1,4 +1,4 @@
-//! Which of the hosts that serve gets a query, and which one the next connection.
+//! The host that gets a query, among those that serve, and the host that gets the next connection.
 //!
 //! A query never waits for the host of its choice while a connection to another one is idle.
 //! Connections go to the host with the fewest, and nothing is reshuffled when a host comes or goes.
@@ -28,7 +28,7 @@ pub(super) struct Candidate {
     pub(super) open: usize,
 }
 
-/// The hosts that serve, in the order of the list, into `candidates`.
+/// Puts the hosts that serve into `candidates`, in the order of the list.
 pub(super) fn survey(
     topology: &Topology,
     connections: &mut Connections,
@@ -47,7 +47,7 @@ pub(super) fn survey(
     }
 }
 
-/// A host that was never measured may be the nearest: it gets a query, and is.
+/// A host that was never measured may be the nearest: it gets a query, and is measured by that.
 fn prefer_the_nearest(topology: &Topology, candidates: &mut [Candidate]) {
     let round_trip = |c: &Candidate| topology.round_trip(c.host).unwrap_or_default();
     let preferred = candidates.iter().filter(|c| c.rank == Rank::Preferred);
@@ -65,8 +65,8 @@ fn prefer_the_nearest(topology: &Topology, candidates: &mut [Candidate]) {
     }
 }
 
-/// The idle connection of the host that the option `loadBalance` means. A burst goes out in few
-/// runs: a random choice might leave a host out. `draw` gives a number below the one that it gets.
+/// An idle connection to the host that the option `loadBalance` prefers. Calls go out in few
+/// batches: a random choice might leave a host out. `draw` gives a number below its argument.
 pub(super) fn choose(
     candidates: &[Candidate],
     bursting: bool,

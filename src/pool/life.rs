@@ -14,9 +14,9 @@ use crate::base::{Instant, Mutation};
 /// How a pool is to be ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndOptions {
-    /// When the patience with what runs is over; `None` waits for all of it.
+    /// When running calls are cancelled; `None` waits for all of them.
     pub timeout: Option<Duration>,
-    /// What has no connection yet is refused in place of served.
+    /// Calls without a connection are refused rather than served.
     pub refuse_waiting: bool,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Patience {
     Over { since: Instant },
 }
 
-/// What the wish to end the pool has come to.
+/// The effect of a request to end the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Begins,
@@ -56,7 +56,7 @@ impl Life {
         matches!(self, Self::Ending { .. })
     }
 
-    /// Nothing more will happen: all connections are closed after `end`.
+    /// The pool is over: all connections are closed after `end`.
     pub(super) const fn has_ended(&self) -> bool {
         matches!(self, Self::Ended)
     }
@@ -82,7 +82,7 @@ impl Life {
         }
     }
 
-    /// When the patience with what runs is over.
+    /// When running calls are cancelled; `None` waits for all of them.
     pub(super) fn deadline(&self) -> Option<(Instant, &'static str)> {
         match self {
             Self::Ending { patience: Patience::Until(at), .. } => Some((*at, "end")),
@@ -90,7 +90,7 @@ impl Life {
         }
     }
 
-    /// Whether it is over now. That is said once.
+    /// Whether that time has come. Returns true once.
     pub(super) fn loses_patience(&mut self, now: Instant) -> bool {
         if let Self::Ending { patience, .. } = self
             && let Patience::Until(at) = *patience
@@ -110,8 +110,8 @@ impl Life {
         }
     }
 
-    /// How long a server has for a cancel that begins now. At the end of the pool all those that
-    /// share a connection have the same time together.
+    /// Until when a server may take for a cancel that begins now. At the end of the pool all calls
+    /// that share a connection share that time.
     pub(super) fn grace_ends(&self, now: Instant, grace: Duration) -> Instant {
         let begins = match self {
             Self::Ending { patience: Patience::Over { since }, .. } => *since,

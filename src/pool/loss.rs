@@ -1,33 +1,32 @@
-//! What becomes of a call whose connection is lost: facts go in, and nothing is changed here.
+//! Decides about a call whose connection is lost: facts go in, and nothing is changed here.
 //!
-//! It is sent again only where it was never at work, or where its caller has declared that it
-//! changes nothing.
+//! The call is sent again only if the server never began with it, or if its caller has declared
+//! that it changes nothing.
 
 use crate::base::{Mutation, Outcome};
 use crate::connection::Begin;
 
-/// Even a statement that only reads may be what crashes its server: one that may have been at work
-/// is sent again at most this often, not counting connections that were open when it was lost
-/// before.
+/// Even a read-only statement may be what crashes the server. So a call that may have run is sent
+/// again at most this often, not counting connections that were already open at the previous loss.
 pub(super) const MOST_LOSSES: u8 = 2;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Loss {
     /// Whether it may have run, by what its connection knows.
     pub(super) outcome: Outcome,
-    /// Its caller has seen nothing yet that came before it on its connection.
+    /// Its caller has seen no earlier answer on its connection.
     pub(super) is_free: bool,
     /// Its caller has declared that it changes nothing.
     pub(super) declared: bool,
     /// It belongs to a transaction that the pool has begun, or begins with it.
     pub(super) begin: Option<Begin>,
-    /// What was in flight in that transaction may have committed it.
+    /// A request in flight may have committed that transaction.
     pub(super) may_have_committed: bool,
-    /// How often it was lost while it may have been at work, this time too.
+    /// How often it was lost while it may have been running, including this time.
     pub(super) losses: u8,
-    /// A pooler had it wait in a line of its own, and there is no time to wait in this one's.
+    /// It waited in a pooler's own queue, and there is no time left to wait in the pool's.
     pub(super) is_late: bool,
-    /// The server answered with garbage, or gave it no more time, and would do so again.
+    /// The server sent garbage, or ended the session at a time limit, and would do so again.
     pub(super) would_recur: bool,
 }
 
@@ -48,7 +47,7 @@ pub(super) fn on_lost(loss: &Loss) -> Fate {
     }
     Fate::Fail(match loss.begin {
         Some(_) => in_transaction(loss.outcome, loss.may_have_committed),
-        // What changes nothing can't have been applied.
+        // A call that changes nothing can't have been applied.
         None if loss.outcome == Outcome::Unknown && loss.declared => Outcome::NotCommitted,
         None => loss.outcome,
     })

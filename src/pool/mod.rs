@@ -5,7 +5,7 @@
 //! - `Connections`: the connections, what each is there for, and what its socket is to do.
 //! - `Discovery`: which hosts serve, and which connections are opened and closed for that.
 //! - `Calls`: what callers ask, from a call's arrival to its answer, with the leases, the
-//!   statements and the types that were told.
+//!   statements and the known types.
 //! - `Life`: whether the pool is open, is being ended, or is no more.
 //!
 //! Each of them calls those above it in this list alone. `verdict`, `worth`, `loss` and `stale`
@@ -91,7 +91,7 @@ impl Pool {
         self.calls.statements.forget(statement);
     }
 
-    /// The types of a statement's parameters, where a server has told them.
+    /// The types of a statement's parameters, where a server has described them.
     pub fn parameter_types(&self, statement: StatementId) -> Option<&[u32]> {
         self.calls.statements.parameter_types(statement)
     }
@@ -100,7 +100,7 @@ impl Pool {
         self.call(now, |calls, cx| calls.query(now, query, cx));
     }
 
-    /// The values of a request whose types were told.
+    /// The values of a request whose parameter types its caller was given.
     pub fn supply(&mut self, now: Instant, request: u32, params: Params) {
         self.call(now, |calls, cx| calls.supply(now, request, params, cx));
     }
@@ -132,13 +132,13 @@ impl Pool {
         self.call(now, |calls, cx| calls.cancel_request(now, request, cx));
     }
 
-    /// The user of a lease gives up all calls that run there or wait to run.
+    /// The caller of a lease gives up all calls that run there or wait to run.
     pub fn cancel_lease(&mut self, now: Instant, lease: NonZeroU32) {
         self.call(now, |calls, cx| calls.cancel_all_of(now, lease, cx));
     }
 
-    /// Answers once a host serves and `minIdle` connections are open, or when `acquireTimeoutMs`
-    /// are over.
+    /// Answers the request once a host serves and `minIdle` connections are open, or when
+    /// `acquireTimeoutMs` are over.
     pub fn ready(&mut self, now: Instant, request: u32) {
         match self.life.is_open() {
             true => self.call(now, |calls, cx| calls.ready(now, request, cx)),
@@ -176,7 +176,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Has the calls do something, and follows up what that leaves to be done.
+    /// Has `Calls` do something, and follows up on the consequences.
     fn call<T>(
         &mut self,
         now: Instant,
@@ -208,7 +208,7 @@ impl Pool {
         calls.hear(now, id, input, &mut cx);
     }
 
-    /// The connection of a CancelRequest has ended: `reached` where the server closed it.
+    /// The connection of a CancelRequest has ended; `reached` if the server closed it.
     pub fn cancel_ended(&mut self, now: Instant, id: ConnectionId, reached: bool) {
         self.call(now, |calls, cx| calls.end_cancel(now, id, reached, cx));
     }
@@ -231,14 +231,15 @@ impl Pool {
         calls.handle_cancel_timeouts(now, cx);
         calls.follow_up(now, cx);
         calls.expire_ready(now, cx);
-        calls.discover(cx, |it, cx| it.handle_upkeep_timeout(now, cx));
+        calls.discover(cx, |it, cx| it.handle_lifetime_timeout(now, cx));
         if is_late {
             calls.give_up_all(now, cx);
         }
         calls.follow_up(now, cx);
     }
 
-    /// The turn's end: serves the waiting line, looks for hosts, closes what is no longer needed.
+    /// The end of a turn: serves the queue, looks for hosts, and closes connections that are no
+    /// longer needed.
     pub fn flush(&mut self, now: Instant) {
         let (calls, mut cx) = self.calls();
         let cx = &mut cx;
@@ -275,8 +276,7 @@ impl Pool {
         }
     }
 
-    /// What users are to hear of comes first, then what callers are told, then what the sockets are
-    /// to do.
+    /// Events come first, then answers to callers, then the work for sockets.
     pub fn poll_output(&mut self) -> Option<Output> {
         let event = self.discovery.poll_event().map(Output::Event);
         event.or_else(|| self.calls.poll_output()).or_else(|| self.connections.poll_output())
@@ -296,7 +296,7 @@ impl Pool {
             cx.connections.next_unreset(cx.config.liveness_check),
             calls.discover(cx, |it, cx| it.search_timeout(cx)),
             calls.discover(cx, |it, cx| it.liveness_timeout(cx)),
-            calls.discover(cx, |it, cx| it.upkeep_timeout(cx)),
+            calls.discover(cx, |it, cx| it.lifetime_timeout(cx)),
             cx.discovery.rewind_timeout(),
             calls.requests.waiting.deadline().map(|at| (at, "acquire timeout")),
             calls.requests.watches.deadline(),
@@ -322,9 +322,9 @@ impl Pool {
     }
 }
 
-/// What the reactor asks, to decide when it reads and for how long it waits.
+/// Questions of the reactor, which decide when it reads and for how long it waits.
 impl Pool {
-    /// Whether all that waits is for servers to answer, so that a while makes no difference.
+    /// Whether callers wait only for servers to answer, so that a short delay makes no difference.
     pub fn is_at_ease(&self) -> bool {
         self.calls.requests.waiting.is_empty() && self.discovery.cluster.topology().is_served()
     }
@@ -342,13 +342,13 @@ impl Pool {
         !self.calls.are_over() || is_awaited || self.life.is_ending() || is_held_open
     }
 
-    /// How many more bytes of rows will come there at least, if the answer is like earlier answers
-    /// of the same statement. A guess.
+    /// A guess of how many more bytes of rows will come on a connection at least, by earlier
+    /// answers of the same statement.
     pub fn expected_rest(&self, id: ConnectionId) -> usize {
         self.calls.expected_rest(id, &self.connections)
     }
 
-    /// Whether what comes there next, if anything does, begins an answer to more than a bare Sync.
+    /// Whether the next bytes there begin an answer to more than a bare Sync.
     pub fn is_between_answers(&self, id: ConnectionId) -> bool {
         self.connections.get(id).is_some_and(|slot| slot.connection.is_between_answers())
     }
@@ -358,23 +358,23 @@ impl Pool {
         self.connections.get(id).is_some_and(|slot| slot.connection.depth() > 0)
     }
 
-    /// Which answers are worth hearing together on a connection to which all was written. The pool
-    /// goes by earlier answers of the same statement. It tells of rows only where those answers
-    /// came within such a time.
+    /// Which answers are worth reading together on a connection to which all was written. The guess
+    /// is by earlier answers of the same statement, and counts rows only if those answers came
+    /// within such a time.
     pub fn awaited(&mut self, id: ConnectionId, within: Duration) -> Awaited {
         let (calls, mut cx) = self.calls();
         calls.awaited(id, within, &mut cx)
     }
 
-    /// How many bytes the next answers will take, at least, that are worth hearing together on a
-    /// connection which is kept at work, because as many follow soon. 0 where each answer is worth
-    /// hearing by itself. A guess.
+    /// A guess of how many bytes the next answers will take that are worth reading together, on a
+    /// connection that is kept at work because as many follow soon. 0 if each answer is worth
+    /// reading by itself.
     pub fn heard_together(&self, id: ConnectionId) -> usize {
         self.calls.heard_together(id, &self.connections)
     }
 
-    /// How many messages have come there, since the last time this was asked, that are much more
-    /// work than their bytes tell.
+    /// How many messages have come there since the last call of this that are much more work than
+    /// their size suggests.
     pub fn take_laborious(&mut self, id: ConnectionId) -> usize {
         self.connections.get_mut(id).map_or(0, |slot| slot.connection.take_laborious())
     }
@@ -387,13 +387,13 @@ impl Pool {
         }
     }
 
-    /// Nothing more will happen: all connections are closed after [`end`](Self::end).
+    /// The pool is over: all connections are closed after [`end`](Self::end).
     pub fn has_ended(&self) -> bool {
         self.life.has_ended()
     }
 }
 
-/// What users ask about it.
+/// Questions of users.
 impl Pool {
     pub fn status(&mut self) -> Status {
         let (size, available) = (self.connections.size(), self.connections.available());
@@ -422,8 +422,8 @@ impl Pool {
         self.calls.leases.get(lease).is_some_and(Lease::is_alive)
     }
 
-    /// Whether the session of a lease is in a transaction that the pool has not begun, where
-    /// nothing can change that which was asked before.
+    /// Whether the session of a lease is in a transaction that the pool has not begun, and no
+    /// request in flight can change that.
     pub fn lease_is_in_own_transaction(&self, lease: NonZeroU32) -> bool {
         self.calls.lease_is_in_own_transaction(lease, &self.connections)
     }
@@ -437,7 +437,7 @@ impl Pool {
 /// What the simulation checks.
 #[cfg(feature = "sim")]
 impl Pool {
-    /// Says what does not fit. Call it at the end of a turn.
+    /// Checks the invariants, and says which one is broken. Call it at the end of a turn.
     pub fn audit(&mut self, now: Instant) -> Result<(), String> {
         let (calls, mut cx) = self.calls();
         calls.audit(now, &mut cx)

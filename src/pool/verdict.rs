@@ -1,5 +1,5 @@
-//! What becomes of a call that a server has answered: facts go in, a ruling comes out, and nothing
-//! is changed here.
+//! Decides about a call that a server has answered: facts go in, a ruling comes out, and nothing is
+//! changed here.
 //!
 //! A call is sent again only where it is certain that it had no effect: it ran behind a barrier
 //! that showed the fence (a write was refused there, a read is thrown away), or the server refused
@@ -15,7 +15,7 @@ use super::worth::{Answered, Worth, unfit_host, worth};
 use crate::base::{Error, ErrorClass, ErrorKind, Mutation, Outcome};
 use crate::cluster::fits;
 use crate::config::TargetSessionAttrs;
-use crate::connection::{Answer, Begin, Description, Effect, Remedy, Role, Telling};
+use crate::connection::{Answer, Begin, Description, DescriptionState, Effect, Remedy, Role};
 use crate::protocol::backend::TransactionStatus;
 
 /// What to do with a settled call.
@@ -23,17 +23,17 @@ use crate::protocol::backend::TransactionStatus;
 pub(super) enum Verdict {
     Deliver(Result<Response, Error>),
     SendAgain,
-    /// On the same connection, which is the caller's.
+    /// Send it again on the same connection, which is the caller's.
     Resume(NonZeroU32),
     /// Its statement was described, or its check has passed; nothing has run.
     Described(Option<Arc<Description>>),
 }
 
-/// Whose connection a call was sent on.
+/// The kind of connection that a call was sent on.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum On {
     Pooled,
-    /// `seen`: its user has seen an answer on it. `between`: the pool has no transaction open on
+    /// `seen`: its caller has seen an answer on it. `between`: the pool has no transaction open on
     /// it.
     Leased {
         lease: NonZeroU32,
@@ -42,7 +42,7 @@ pub(super) enum On {
     },
 }
 
-/// What is known of a call that was answered, beside the answer.
+/// The facts of an answered call, in addition to the answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     pub(super) mode: TargetSessionAttrs,
@@ -51,23 +51,23 @@ pub(super) struct Facts {
     pub(super) begin: Option<Begin>,
     /// Its caller has declared that it changes nothing.
     pub(super) declared: bool,
-    /// By its text: what it may have changed, whether it is known to do nothing but read, and
-    /// whether it may have an effect although its transaction has none.
+    /// By its text: its possible effect, whether it is known to only read, and whether it may have
+    /// an effect although its transaction has none.
     pub(super) effect: Effect,
     pub(super) is_plain_read: bool,
     pub(super) may_leave_transaction: bool,
-    /// As the server had said its role in front of the call, and behind it.
+    /// The role that the server reported in front of the call, and behind it.
     pub(super) role_before: Option<Role>,
     pub(super) role_after: Option<Role>,
-    /// The session's user may have changed that.
+    /// The session's caller may have changed that role.
     pub(super) role_is_own: bool,
     pub(super) status_before: TransactionStatus,
     pub(super) status: TransactionStatus,
     /// The host is in the list, and another one serves.
     pub(super) is_replaced: bool,
-    /// It may be sent once more for what was not known when it was sent.
+    /// It may be sent once more because of something that was not known when it was sent.
     pub(super) has_tries: bool,
-    /// It may be for longer, where it runs in the transaction that describes it.
+    /// It may be sent again for longer, if it runs in the transaction that describes it.
     pub(super) can_be_held: bool,
     /// Nothing stands behind it on its connection, and nothing did.
     pub(super) is_last: bool,
@@ -77,11 +77,11 @@ pub(super) struct Facts {
 #[derive(Debug)]
 pub(super) struct Ruling {
     pub(super) verdict: Verdict,
-    /// It is one of the times that the call may be sent once more.
+    /// This counts as one of the times that the call may be sent once more.
     pub(super) counts: bool,
     /// Whether its statement is described first from now on.
-    pub(super) telling: Option<Telling>,
-    /// Nothing but its end is sent of the transaction that has begun.
+    pub(super) description: Option<DescriptionState>,
+    /// Of the transaction that has begun, nothing but its end may be sent.
     pub(super) leaves_unended: bool,
     /// What is known of its statement is in doubt.
     pub(super) doubts: bool,
@@ -89,7 +89,7 @@ pub(super) struct Ruling {
 
 impl From<Verdict> for Ruling {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, counts: false, telling: None, leaves_unended: false, doubts: false }
+        Self { verdict, counts: false, description: None, leaves_unended: false, doubts: false }
     }
 }
 
@@ -114,7 +114,7 @@ impl Facts {
         matches!(self.on, On::Leased { .. })
     }
 
-    /// Whether its caller has seen nothing yet that came before it on its connection.
+    /// Whether its caller has seen no earlier answer on its connection.
     fn is_free(&self) -> bool {
         matches!(self.on, On::Pooled | On::Leased { seen: false, .. })
     }
@@ -124,18 +124,18 @@ impl Facts {
         self.status != TransactionStatus::Idle && !self.may_leave_transaction
     }
 
-    /// It is a statement that has begun that transaction. An autocommit call that does is refused,
-    /// on whatever host.
+    /// Whether it has begun that transaction itself. An autocommit call that does so is refused, on
+    /// every host.
     fn opens(&self) -> bool {
         let began = self.is_open() && self.status_before == TransactionStatus::Idle;
         let is_own = self.is_leased() && self.begin.is_none();
         began && is_own && !Mutation::GoOnAcrossFence.is_on()
     }
 
-    /// Nothing of a transaction is committed yet, unless its first text commits and begins another
-    /// one, and nobody has seen anything of this one. Where
-    /// it began behind the fence, what it would read later is stale, and it stays read-only when
-    /// the fence is lifted; but it may have made the session read-only itself.
+    /// Whether its transaction began behind the fence. Nothing of the transaction is committed yet,
+    /// unless its first text commits and begins another one, and its caller has seen no answer of
+    /// it. Its later reads would be stale, and it stays read-only when the fence is lifted; but it
+    /// may have made the session read-only itself.
     fn begins_across_fence(&self) -> bool {
         let is_unfit = self.is_unfit(self.role_before) || self.is_unfit(self.role_after);
         self.begin.is_some()
@@ -146,7 +146,7 @@ impl Facts {
             && !Mutation::GoOnAcrossFence.is_on()
     }
 
-    /// It stands between the transactions of a session that its user has, or one begins with it.
+    /// Whether it stands between the transactions of a caller's session, or begins one.
     fn is_first(&self) -> bool {
         match (self.begin, self.on) {
             (None, _) => self.status == TransactionStatus::Idle || self.opens(),
@@ -158,9 +158,9 @@ impl Facts {
         }
     }
 
-    /// What the answer is worth: of a host that takes no writes any more, and, to whoever has a
-    /// connection of his own, of one in whose place another one serves. Whoever changed the role of
-    /// his session may have made it himself.
+    /// The worth of the answer: of a host that takes no writes any more, and, for a caller with a
+    /// connection of its own, of a host that another one has replaced. A caller that changed the
+    /// role of its session may have made it read-only itself.
     fn worth(&self, answer: &Answer) -> (Worth, Worth) {
         let answered = Answered {
             answer,
@@ -197,9 +197,9 @@ pub(super) fn rule(facts: &Facts, answer: Answer) -> Ruling {
         return Verdict::SendAgain.into();
     }
     if is_free && facts.has_tries {
-        // The server has refused to tell its role, whatever for: a read can be had again.
-        let is_untold = facts.role_before.is_none() && facts.begin.is_none();
-        if (is_untold && facts.is_plain_read) || facts.begins_across_fence() {
+        // The server has refused to report its role, for whatever reason: a read can be sent again.
+        let is_role_unknown = facts.role_before.is_none() && facts.begin.is_none();
+        if (is_role_unknown && facts.is_plain_read) || facts.begins_across_fence() {
             return Ruling::send_once_more();
         }
     }
@@ -211,7 +211,7 @@ pub(super) fn rule(facts: &Facts, answer: Answer) -> Ruling {
         Answer::Described { .. } if is_stale && begins => {
             Ruling { leaves_unended: true, ..unfit(Outcome::NotCommitted) }
         }
-        Answer::Described { told } => Verdict::Described(told).into(),
+        Answer::Described { description } => Verdict::Described(description).into(),
         Answer::Completed { unreplicated: true, .. } => {
             let message = "committed on the primary alone: the wait for its synchronous standbys was \
                            cancelled, so that a failover may lose it";
@@ -233,8 +233,8 @@ pub(super) fn rule(facts: &Facts, answer: Answer) -> Ruling {
 fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
     let had_no_effect = error.outcome() == Some(Outcome::NotCommitted);
     if facts.is_free() && had_no_effect {
-        // What a standby's replay is in the way of (PostgreSQL manual, 27.4.2) may pass there, or
-        // elsewhere.
+        // A query that conflicts with a standby's replay (PostgreSQL manual, 27.4.2) may pass there
+        // later, or elsewhere.
         let is_conflict = error.kind() == ErrorKind::SerializationFailure
             && facts.role_after == Some(Role::Standby)
             && !facts.is_leased();
@@ -247,7 +247,7 @@ fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
                 return Verdict::SendAgain.into();
             }
             // A fence that was lifted at once, or one that the server does not report: the next
-            // barrier tells.
+            // barrier shows which.
             if facts.mode == TargetSessionAttrs::ReadWrite && facts.has_tries {
                 return Ruling::send_once_more();
             }
@@ -258,14 +258,21 @@ fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
     }
     let is_idle = facts.status == TransactionStatus::Idle;
     let mut is_outrun = false;
-    let (mut counts, mut telling) = (false, None);
+    let (mut counts, mut description) = (false, None);
     if had_no_effect && (facts.has_tries || facts.can_be_held) {
         counts = true;
-        telling = Some(if remedy == Remedy::Told { Telling::Due } else { Telling::No });
-        let ruling =
-            |verdict: Verdict| Ruling { counts, telling: telling.clone(), ..verdict.into() };
+        description = Some(if remedy == Remedy::DescribeFirst {
+            DescriptionState::Due
+        } else {
+            DescriptionState::Shared
+        });
+        let ruling = |verdict: Verdict| Ruling {
+            counts,
+            description: description.clone(),
+            ..verdict.into()
+        };
         match facts.on {
-            // Outside of a transaction, and with nothing behind it that it would come after now.
+            // Outside of a transaction, with no request behind it that would now run before it.
             On::Leased { seen: true, lease, .. } if is_idle && facts.is_last => {
                 return ruling(Verdict::Resume(lease));
             }
@@ -274,7 +281,7 @@ fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
         }
     }
     let error = explain_staleness(error, remedy, is_outrun);
-    Ruling { counts, telling, doubts: remedy == Remedy::Told, ..error.into() }
+    Ruling { counts, description, doubts: remedy == Remedy::DescribeFirst, ..error.into() }
 }
 
 #[cfg(test)]
@@ -342,9 +349,9 @@ mod tests {
         Answer::Refused { error: error.with_outcome(Outcome::NotCommitted), remedy }
     }
 
-    /// In a word: what is delivered, or what else is done.
+    /// In a word: the delivered answer, or another action.
     fn of(facts: Facts, answer: Answer) -> String {
-        let Ruling { verdict, counts, telling, leaves_unended, doubts } = rule(&facts, answer);
+        let Ruling { verdict, counts, description, leaves_unended, doubts } = rule(&facts, answer);
         let what = match verdict {
             Verdict::Deliver(Ok(_)) => "result".to_owned(),
             Verdict::Deliver(Err(error)) => {
@@ -357,7 +364,7 @@ mod tests {
         };
         let marks = [
             (counts, "counts"),
-            (matches!(telling, Some(Telling::Due)), "tells"),
+            (matches!(description, Some(DescriptionState::Due)), "describes"),
             (leaves_unended, "unended"),
             (doubts, "doubts"),
         ];
@@ -371,17 +378,17 @@ mod tests {
         let stale = format!("{UNFIT} not-committed");
         let doubtful = format!("{UNFIT} unknown");
         let again_once = "again counts";
-        let untold = Facts { role_before: None, ..READ };
+        let role_unknown = Facts { role_before: None, ..READ };
         let begun = in_transaction(Facts { begin: BEGIN, ..CALL });
         let raw_begin = in_transaction(leased(true, Facts { is_plain_read: false, ..READ }));
         let replaced = Facts { is_replaced: true, ..leased(true, READ) };
         let spent = |facts: Facts| Facts { has_tries: false, ..facts };
         let any = |facts: Facts| Facts { mode: TargetSessionAttrs::Any, ..facts };
-        let (told, anew) = (Remedy::Told, Remedy::Anew);
+        let (describe, anew) = (Remedy::DescribeFirst, Remedy::Anew);
         for (facts, answer, expected) in [
             // A host that serves.
             (READ, rows(), "result"),
-            (READ, Answer::Described { told: None }, "described"),
+            (READ, Answer::Described { description: None }, "described"),
             (CALL, error("23505", Remedy::Nothing), "23505 not-committed"),
             (
                 READ,
@@ -399,9 +406,9 @@ mod tests {
             (Facts { role_before: FENCED, ..CALL }, rows(), "result"),
             (CALL, error("25006", Remedy::Nothing), again_once),
             (spent(CALL), error("25006", Remedy::Nothing), "25006 not-committed"),
-            // A server that did not tell its role.
-            (untold, rows(), again_once),
-            (spent(untold), rows(), "result"),
+            // A server that did not report its role.
+            (role_unknown, rows(), again_once),
+            (spent(role_unknown), rows(), "result"),
             // On a connection of the caller's own.
             (fenced(leased(false, READ)), rows(), "again"),
             (fenced(leased(true, READ)), rows(), &stale),
@@ -422,7 +429,7 @@ mod tests {
             (fenced(leased(true, begun)), rows(), &format!("{stale} unended")),
             (
                 fenced(leased(true, begun)),
-                Answer::Described { told: None },
+                Answer::Described { description: None },
                 &format!("{stale} unended"),
             ),
             (leased(true, begun), rows(), "result"),
@@ -432,18 +439,18 @@ mod tests {
                 done("INSERT 0 1"),
                 "result",
             ),
-            // What replay on a standby is in the way of.
+            // A conflict with replay on a standby.
             (
                 Facts { role_after: Some(Role::Standby), ..any(READ) },
                 error("40001", Remedy::Nothing),
                 again_once,
             ),
-            // What was known of the statement holds no longer.
-            (READ, error("42P18", told), "again counts tells"),
+            // The description of the statement holds no longer.
+            (READ, error("42P18", describe), "again counts describes"),
             (READ, error("0A000", anew), again_once),
             (spent(READ), error("0A000", anew), "0A000 not-committed"),
             (Facts { can_be_held: true, ..spent(READ) }, error("0A000", anew), again_once),
-            (spent(READ), error("42P18", told), "42P18 not-committed doubts"),
+            (spent(READ), error("42P18", describe), "42P18 not-committed doubts"),
             (leased(true, READ), error("0A000", anew), "resume counts"),
             (
                 Facts { is_last: false, ..leased(true, READ) },

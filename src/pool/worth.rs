@@ -1,5 +1,5 @@
-//! What an answer is worth that comes from a host which does not serve any more: it may be old, so
-//! that it is not handed out where that does no harm.
+//! The worth of an answer from a host that does not serve any more: it may be stale, so it is not
+//! handed out if withholding it does no harm.
 
 use crate::base::{Error, ErrorClass, Mutation, Outcome};
 use crate::config::TargetSessionAttrs;
@@ -7,15 +7,17 @@ use crate::connection::{Answer, Effect};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Worth {
-    /// It certainly had no effect: it is thrown away, and may be asked again.
+    /// The request certainly had no effect: the answer is thrown away, and the request may be sent
+    /// again.
     Nothing,
-    /// It may be old, and it may have had an effect: it is neither handed out nor asked again.
+    /// The answer may be stale, and the request may have had an effect: it is neither handed out
+    /// nor sent again.
     Doubtful,
-    /// It had an effect, or the host serves again.
+    /// The request had an effect, or the host serves again: the answer is handed out.
     Stands,
 }
 
-/// An answer, and what is known of its question.
+/// An answer, and the facts about its request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answered<'a> {
     pub(super) answer: &'a Answer,
@@ -25,12 +27,12 @@ pub(super) struct Answered<'a> {
     pub(super) declared: bool,
     /// Its transaction is open: whatever it has done is not committed.
     pub(super) is_open: bool,
-    /// It is what has begun that transaction: whatever that reads may be old.
+    /// It has begun that transaction: whatever the transaction reads may be stale.
     pub(super) opens: bool,
 }
 
 const READS: [&str; 4] = ["SELECT", "SHOW", "FETCH", "EXPLAIN"];
-/// Commands that a host takes which takes no writes.
+/// Commands that a read-only host accepts.
 const NEUTRAL: [&str; 27] = [
     "",
     "BEGIN",
@@ -61,8 +63,8 @@ const NEUTRAL: [&str; 27] = [
     "UNLISTEN",
 ];
 
-/// `fits_again`: the server has said so behind the answer. The fence was lifted between what showed
-/// it and the answer, so that a write was not refused, or the host has become the primary again.
+/// `fits_again`: the server has reported so behind the answer. Then the fence was lifted before the
+/// answer, so that a write was not refused, or the host has become the primary again.
 pub(super) fn worth(answered: Answered<'_>, fits_again: bool) -> Worth {
     let Answered { answer, effect, declared, is_open, opens } = answered;
     match answer {
@@ -84,9 +86,9 @@ pub(super) fn worth(answered: Answered<'_>, fits_again: bool) -> Worth {
             match effect {
                 _ if writes => Worth::Stands,
                 Effect::Certain => Worth::Stands,
-                // There is nothing in it that could be old.
+                // It has no rows that could be stale.
                 _ if !has_rows => Worth::Stands,
-                // What is not committed goes with its transaction.
+                // Uncommitted changes go with their transaction.
                 _ if is_open && reads => Worth::Nothing,
                 _ if is_open => Worth::Stands,
                 _ => Worth::Doubtful,

@@ -67,21 +67,21 @@ struct Watched {
 
 /// What a look has shown of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum PeerState {
     /// The host has acknowledged everything that was written.
     HasAll,
-    Lives,
+    Alive,
     /// Something waits for an acknowledgement, and nothing was acknowledged since the last look.
     Silent,
 }
 
 impl TcpReport {
-    fn told(&self, since_last_look: Duration) -> Told {
+    fn peer_state(&self, since_last_look: Duration) -> PeerState {
         let awaits = self.unacknowledged > 0 || self.probes > 0;
         match (awaits, self.unsent) {
-            (false, 0) => Told::HasAll,
-            (true, _) if self.last_heard >= since_last_look => Told::Silent,
-            _ => Told::Lives,
+            (false, 0) => PeerState::HasAll,
+            (true, _) if self.last_heard >= since_last_look => PeerState::Silent,
+            _ => PeerState::Alive,
         }
     }
 }
@@ -143,12 +143,13 @@ impl Windows {
         let watched = std::mem::take(&mut self.watched);
         for Watched { token, silent_looks } in watched {
             let Some(stream) = sockets.stream(token) else { continue };
-            let told = (tcp.report)(stream.socket.descriptor()).map(|report| report.told(since));
-            let silent_looks = match told {
-                Some(Told::Lives) => 0,
-                Some(Told::HasAll) if stream.blocked => 0,
-                Some(Told::Silent) => silent_looks + 1,
-                Some(Told::HasAll) | None => {
+            let state =
+                (tcp.report)(stream.socket.descriptor()).map(|report| report.peer_state(since));
+            let silent_looks = match state {
+                Some(PeerState::Alive) => 0,
+                Some(PeerState::HasAll) if stream.blocked => 0,
+                Some(PeerState::Silent) => silent_looks + 1,
+                Some(PeerState::HasAll) | None => {
                     stream.watched = false;
                     stream.socket.set_user_timeout(self.user_timeout);
                     continue;
@@ -174,18 +175,19 @@ mod tests {
     #[test]
     fn a_host_is_silent_that_is_asked_and_acknowledges_nothing() {
         let second = Duration::from_secs(1);
-        let check = |unsent: u32, unacknowledged: u32, probes: u32, millis: u64, told: Told| {
-            let last_heard = Duration::from_millis(millis);
-            let report = TcpReport { unsent, unacknowledged, probes, last_heard };
-            assert_eq!(report.told(second), told, "{report:?}");
-        };
-        check(0, 0, 0, 90_000, Told::HasAll);
+        let check =
+            |unsent: u32, unacknowledged: u32, probes: u32, millis: u64, state: PeerState| {
+                let last_heard = Duration::from_millis(millis);
+                let report = TcpReport { unsent, unacknowledged, probes, last_heard };
+                assert_eq!(report.peer_state(second), state, "{report:?}");
+            };
+        check(0, 0, 0, 90_000, PeerState::HasAll);
         // The last probe was answered, and the next one is not due for a minute.
-        check(1, 0, 0, 50_000, Told::Lives);
-        check(1, 0, 1, 200, Told::Lives);
-        check(1, 5, 0, 200, Told::Lives);
-        check(1, 0, 1, 1000, Told::Silent);
-        check(0, 5, 0, 1500, Told::Silent);
+        check(1, 0, 0, 50_000, PeerState::Alive);
+        check(1, 0, 1, 200, PeerState::Alive);
+        check(1, 5, 0, 200, PeerState::Alive);
+        check(1, 0, 1, 1000, PeerState::Silent);
+        check(0, 5, 0, 1500, PeerState::Silent);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub struct SystemCalls {
 
 /// What the reactor has to report to `node`.
 #[derive(Debug)]
-pub enum News {
+pub enum ReactorEvent {
     Completed {
         request: u32,
         result: Result<Response, Error>,
@@ -62,7 +62,7 @@ pub enum News {
     Poisoned(Error),
 }
 
-/// The pool, its sockets, and news that `node` has not taken yet.
+/// The pool, its sockets, and events that `node` has not taken yet.
 #[derive(Debug)]
 pub(super) struct Io {
     pub(super) pool: Pool,
@@ -74,7 +74,7 @@ pub(super) struct Io {
     pub(super) low_water: LowWater,
     pub(super) windows: Windows,
     ready: Vec<Ready>,
-    pub(super) news: VecDeque<News>,
+    pub(super) events: VecDeque<ReactorEvent>,
 }
 
 /// The state of a socket after it was read or written.
@@ -97,7 +97,7 @@ impl Io {
             low_water: LowWater::default(),
             windows,
             ready: Vec::new(),
-            news: VecDeque::new(),
+            events: VecDeque::new(),
         }
     }
 
@@ -162,8 +162,8 @@ impl Io {
     /// selector. Returns whether there was something to read.
     fn read_single_socket(&mut self, now: Instant) -> bool {
         let Some(token) = self.sockets.single_socket() else { return false };
-        let is_told = |stream: &mut Stream| is_low(stream.low_water) && !stream.blocked;
-        if !self.sockets.stream(token).is_some_and(is_told) {
+        let is_lowered = |stream: &mut Stream| is_low(stream.low_water) && !stream.blocked;
+        if !self.sockets.stream(token).is_some_and(is_lowered) {
             return false;
         }
         self.sockets.list_unread(token, false);
@@ -222,7 +222,7 @@ impl Io {
             }
         }
         while let Some(lookup) = self.sockets.next_lookup() {
-            self.news.push_back(News::Lookup(lookup));
+            self.events.push_back(ReactorEvent::Lookup(lookup));
         }
         has_heard
     }
@@ -238,10 +238,12 @@ impl Io {
                 self.sockets.run_errand(now, connection, packet);
             }
             Output::Completed { request, result } => {
-                self.news.push_back(News::Completed { request, result });
+                self.events.push_back(ReactorEvent::Completed { request, result });
             }
-            Output::Types { request, oids } => self.news.push_back(News::Types { request, oids }),
-            Output::Event(event) => self.news.push_back(News::Event(event)),
+            Output::Types { request, oids } => {
+                self.events.push_back(ReactorEvent::Types { request, oids })
+            }
+            Output::Event(event) => self.events.push_back(ReactorEvent::Event(event)),
         }
     }
 

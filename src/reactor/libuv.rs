@@ -29,7 +29,7 @@ pub(super) const DISCONNECT: c_int = 4;
 /// Larger than the alignment of any member of a libuv handle.
 const ALIGNMENT: usize = 16;
 
-/// The function that libuv calls. It must turn the reactor and hand its news on, and must not
+/// The function that libuv calls. It must turn the reactor and hand its events on, and must not
 /// panic.
 pub type Wake = Rc<dyn Fn()>;
 
@@ -108,7 +108,7 @@ struct Handle {
 }
 
 impl Handle {
-    /// The new handle is not referenced: it does not keep the loop alive until it is told to.
+    /// The new handle is not referenced: it does not keep the loop alive until it is referenced.
     fn new(
         uv_loop: Loop,
         kind: HandleType,

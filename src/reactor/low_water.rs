@@ -2,14 +2,14 @@
 //!
 //! The answer to a barrier comes first, and could just as well be read together with the answer to
 //! the request behind it. If that one comes much later, the loop would be woken twice for each
-//! query. So the kernel is told to wait for more bytes than a barrier's answer has.
+//! query. So the kernel is asked to wait for more bytes than a barrier's answer has.
 //!
 //! The same holds for many small answers to a burst of requests, which keep the server busy
 //! (`src/pool/calls/burst.rs`). They are read in groups of several, as long as that many follow.
 //!
 //! A server sends 8 KiB at a time. If nothing else keeps the loop busy, each of these parts wakes
 //! it, which costs more than reading them. So while the rest of an answer is expected to be large,
-//! by the earlier answers of its statement, the kernel is told to wait for more bytes
+//! by the earlier answers of its statement, the kernel is asked to wait for more bytes
 //! (`SO_RCVLOWAT`). A mark stays below the expected size, so that the kernel reports the last bytes
 //! as soon as they come. An answer that is shorter for once is read after [`MARK_HOLDS_FOR`]. A
 //! server that has sent nothing by then may take long, so from then on the kernel reports each of
@@ -28,7 +28,7 @@ use crate::pool::{Awaited, Barrier, ConnectionId, Pool};
 pub type SetLowWater = fn(Descriptor, usize) -> bool;
 
 /// A bare Sync is answered by a ReadyForQuery of six bytes (PostgreSQL manual, 55.7), or by more if
-/// the server has news.
+/// the server has something to report.
 const MORE_THAN_BARRIER: usize = 7;
 /// A smaller rest of an answer, in bytes, is not worth a system call.
 const LARGE: usize = 16 * 1024;
@@ -77,8 +77,8 @@ impl LowWater {
         self.deadline().is_some_and(|at| at <= now)
     }
 
-    /// Tells the pool if the server of a new connection runs on this machine and the kernel can
-    /// hold its answers back. On a Unix socket the kernel reports each byte and ignores
+    /// Reports to the pool whether the server of a new connection runs on this machine and the
+    /// kernel can hold its answers back. On a Unix socket the kernel reports each byte and ignores
     /// the mark.
     pub(super) fn share_cores(&self, connection: ConnectionId, sockets: &Sockets, pool: &mut Pool) {
         if let (Some(_), Some(cores)) = (self.set, self.cores)
@@ -145,8 +145,8 @@ impl LowWater {
     }
 
     /// Keeps a mark that is just above a barrier's answer, which saves system calls, unless the
-    /// next bytes may be as short. A server's own news is never so short, and the beginning of an
-    /// answer is followed by more bytes.
+    /// next bytes may be as short. What a server sends by itself is never so short, and the
+    /// beginning of an answer is followed by more bytes.
     fn least(token: Token, sockets: &mut Sockets, pool: &Pool) -> usize {
         let stays = sockets.stream(token).is_some_and(|stream| {
             stream.low_water == MORE_THAN_BARRIER && pool.is_between_answers(stream.connection)

@@ -33,7 +33,7 @@ mod timer;
 mod turn;
 
 pub use closed_window::{TcpCalls, TcpReport};
-pub use io::{News, SystemCalls};
+pub use io::{ReactorEvent, SystemCalls};
 pub use libuv::Wake;
 pub use low_water::SetLowWater;
 pub use socket::{Descriptor, PrepareSocket};

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 
 use crate::config::Config;
 
-/// Names a socket. A token is never used twice, so late news of a closed socket reaches no other
+/// Names a socket. A token is never used twice, so a late event of a closed socket reaches no other
 /// one.
 pub(super) type Token = usize;
 
@@ -102,7 +102,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Begins to connect. Once the socket is writable, [`Self::progress`] tells the result.
+    /// Begins to connect. Once the socket is writable, [`Self::progress`] returns the result.
     pub(super) fn connect(target: &Target, options: &Options) -> io::Result<(Self, Progress)> {
         let (domain, protocol, address) = match target {
             Target::Ip(address) => {

@@ -128,7 +128,7 @@ impl Sockets {
         self.readiness.collect(ready)
     }
 
-    /// Begins to connect. An [`Opened`] tells how that ended, unless the connection is closed
+    /// Begins to connect. An [`Opened`] says how that ended, unless the connection is closed
     /// before.
     pub(super) fn open(
         &mut self,
@@ -205,7 +205,7 @@ impl Sockets {
     }
 
     /// Sends a packet on a connection of its own, to the address that `connection` has reached.
-    /// [`Self::next_cancel_request`] tells how that ended.
+    /// [`Self::next_cancel_request`] says how that ended.
     pub(super) fn run_errand(&mut self, now: Instant, connection: ConnectionId, packet: Vec<u8>) {
         let stream = self.token(connection).and_then(|token| self.streams.get(&token));
         let socket = stream.map(|stream| Socket::connect(&stream.target, &self.options));
@@ -353,8 +353,7 @@ impl Sockets {
             if let Some(stream) = self.streams.get(&token)
                 && !terminate.is_empty()
             {
-                // This is a courtesy: without it, the server learns of the end from the closed
-                // socket.
+                // This is a courtesy: without it, the server notices the end by the closed socket.
                 let _ = stream.socket.write(terminate);
             }
             self.drop_stream(token);

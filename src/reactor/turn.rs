@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::closed_window::Windows;
-use super::io::{Io, News, SystemCalls};
+use super::io::{Io, ReactorEvent, SystemCalls};
 use super::libuv::{Loop, Wake};
 use super::sockets::Sockets;
 use super::system_error::Unreached;
@@ -21,19 +21,20 @@ use crate::pool::{EndOptions, HostStatus, Pool, Query, QueryFlags, Status};
 use crate::types::{Params, Verbatim};
 
 /// Its owner gives it commands and calls [`Self::turn`] for each wake, calls [`Self::flush`] after
-/// the last command, and then drains [`Self::next_news`].
+/// the last command, and then drains [`Self::next_event`].
 pub struct Reactor {
     clock: Clock,
     io: Io,
     /// Deadlines were due while sockets still held unread bytes, and have waited for one turn.
     grace_given: bool,
-    /// The rest of the turn follows when callers have heard its news ([`Self::rest`]).
+    /// The turn is finished once its events are delivered ([`Self::finish_turn`]).
     unfinished: bool,
     /// The first deadline, as of the end of the last turn.
     due_at: Option<Instant>,
     timer: Timer,
     referenced: bool,
-    /// `node` took news that it has not handed on yet, a part of a large result for example.
+    /// `node` took an event that it has not delivered in full, a part of a large result for
+    /// example.
     undelivered: bool,
     poisoned: bool,
 }
@@ -81,7 +82,7 @@ impl Reactor {
         self.io.pool.forget(statement);
     }
 
-    /// The oids of a statement's parameter types, if a server has told them.
+    /// The oids of a statement's parameter types, if a server has described them.
     pub fn parameter_types(&self, statement: StatementId) -> Option<&[u32]> {
         self.io.pool.parameter_types(statement)
     }
@@ -180,25 +181,26 @@ impl Reactor {
         self.flush();
     }
 
-    /// Whether nothing is left to do: after [`Self::end`] or a defect, once all news has been
+    /// Whether nothing is left to do: after [`Self::end`] or a defect, once all events have been
     /// taken.
     pub fn has_ended(&self) -> bool {
-        self.io.news.is_empty() && (self.poisoned || self.io.pool.has_ended())
+        self.io.events.is_empty() && (self.poisoned || self.io.pool.has_ended())
     }
 
     pub fn now(&self) -> Instant {
         self.clock.now()
     }
 
-    pub fn has_news(&self) -> bool {
-        !self.io.news.is_empty()
+    pub fn has_events(&self) -> bool {
+        !self.io.events.is_empty()
     }
 
-    pub fn next_news(&mut self) -> Option<News> {
-        self.io.news.pop_front()
+    pub fn next_event(&mut self) -> Option<ReactorEvent> {
+        self.io.events.pop_front()
     }
 
-    /// Asks to be woken in the loop's next turn, for news that could not be handed on in this one.
+    /// Asks to be woken in the loop's next turn, for events that could not be delivered in this
+    /// one.
     pub fn wake_soon(&mut self) {
         let now = self.clock.now();
         if self.unfinished {
@@ -209,8 +211,8 @@ impl Reactor {
         self.set_referenced();
     }
 
-    /// Lets [`Self::rest`] send the queued requests. If another loop runs before that, inside the
-    /// present one, its first turn sends them.
+    /// Lets [`Self::finish_turn`] send the queued requests. If another loop runs before that,
+    /// inside the present one, its first turn sends them.
     pub fn flush_by_rest(&mut self) {
         if !self.poisoned {
             self.unfinished = true;
@@ -218,9 +220,9 @@ impl Reactor {
         }
     }
 
-    /// All news has been handed on. From now on only the pool decides whether the process must stay
-    /// alive.
-    pub fn rest(&mut self) {
+    /// All events have been delivered. From now on only the pool decides whether the process must
+    /// stay alive.
+    pub fn finish_turn(&mut self) {
         self.undelivered = false;
         if self.unfinished {
             self.finish(self.clock.now());
@@ -238,17 +240,17 @@ impl Reactor {
     }
 
     /// Does what has become possible since the last turn, within bounds and without waiting.
-    /// Requests that callers make when they hear the news usually belong to the same flight. So the
-    /// turn ends after that, in [`Self::rest`], unless there is something to do at once.
+    /// Requests that callers make in answer to these events usually belong to the same flight. So
+    /// the turn ends after that, in [`Self::finish_turn`], unless there is something to do at once.
     pub fn turn(&mut self) {
         if self.poisoned {
-            // The idle handle that woke the loop for the last news has done its work.
+            // The idle handle that woke the loop for the last events has done its work.
             return self.timer.set(self.clock.now(), None, false);
         }
         let now = self.catch_up(false);
         self.handle_deadlines(now);
         self.io.carry(now);
-        self.unfinished = self.has_news() && !self.io.has_work() && self.io.pool.is_at_ease();
+        self.unfinished = self.has_events() && !self.io.has_work() && self.io.pool.is_at_ease();
         if !self.unfinished {
             self.finish(now);
         }
@@ -262,7 +264,7 @@ impl Reactor {
         let message =
             "a defect in hyperiondb-client ended this pool; what was in flight may have run";
         let error = Error::internal(message).with_outcome(Outcome::Unknown);
-        self.io.news.push_back(News::Poisoned(error));
+        self.io.events.push_back(ReactorEvent::Poisoned(error));
         self.timer.set(self.clock.now(), None, true);
         self.set_referenced();
     }
@@ -313,7 +315,7 @@ impl Reactor {
     /// Keeps the process alive while a caller waits for something.
     fn set_referenced(&mut self) {
         let wanted = self.undelivered
-            || !self.io.news.is_empty()
+            || !self.io.events.is_empty()
             || (!self.poisoned && self.io.pool.keeps_loop_alive());
         if wanted != self.referenced {
             self.referenced = wanted;

@@ -157,11 +157,11 @@ fn assert_left_waiting(world: &mut World, waiting: std::ops::Range<u32>) {
     for request in waiting {
         assert!(!world.answers.contains_key(&request), "{:?}", world.answers[&request]);
     }
-    let is_told = |event: &PoolEvent| match event {
+    let is_reported = |event: &PoolEvent| match event {
         PoolEvent::Host { error: Some(error), .. } => error.code() == "28P01",
         _ => false,
     };
-    assert!(world.events.iter().any(is_told));
+    assert!(world.events.iter().any(is_reported));
 }
 
 /// Once the pool has no session, it refuses calls at once.

@@ -37,7 +37,7 @@ fn wait_in_line(world: &mut World, duration: Duration) {
 }
 
 /// How many events announced a fence or the state of a host.
-fn news(world: &World) -> usize {
+fn event_count(world: &World) -> usize {
     let is_news =
         |event: &&PoolEvent| matches!(event, PoolEvent::Fence { .. } | PoolEvent::Host { .. });
     world.events.iter().filter(is_news).count()
@@ -107,7 +107,7 @@ fn a_session_that_does_not_fit_at_another_address_says_nothing_of_those_that_ser
         let mut world = named(&[other, PRIMARY], serde_json::json!({ "poolSize": 4 }));
         world.spread(0, &[1]);
         world.query("INSERT a", None, NONE);
-        let before = news(&world);
+        let before = event_count(&world);
         // The look-ups lead to the two servers in turn.
         for round in 0..20 {
             world.spread(0, &[round % 2]);
@@ -115,7 +115,7 @@ fn a_session_that_does_not_fit_at_another_address_says_nothing_of_those_that_ser
             world.pass(Duration::from_millis(100));
             requests.iter().for_each(|request| assert_eq!(answered(&world, *request), "INSERT"));
         }
-        assert_eq!((news(&world), world.connections(0)), (before, 0), "{other:?}");
+        assert_eq!((event_count(&world), world.connections(0)), (before, 0), "{other:?}");
         assert!(world.connections(1) > 1, "the pool has grown");
     }
 }
@@ -125,20 +125,20 @@ fn a_pool_grows_where_it_is_served_as_long_as_the_name_leads_to_none_that_fits()
     let mut world = named(&[STANDBY, PRIMARY], serde_json::json!({ "poolSize": 4 }));
     let lease = world.acquire(NONE);
     assert!(world.answers[&lease].is_ok());
-    let before = news(&world);
+    let before = event_count(&world);
     world.spread(0, &[0]);
     world.pass(Duration::from_secs(2));
     world.attempts.clear();
     let write = world.query("INSERT b", None, NONE);
     assert_eq!(answered(&world, write), "INSERT");
-    assert_eq!((world.attempts.as_slice(), news(&world)), ([0, 1].as_slice(), before));
+    assert_eq!((world.attempts.as_slice(), event_count(&world)), ([0, 1].as_slice(), before));
     // The same if the server to which the name leads is silent, or refuses the login.
     for reach in [Reach::Silent, Reach::Denying] {
         world.hosts[0].reach = reach;
         let lease = world.acquire(NONE);
         world.pass(Duration::from_secs(3));
         assert!(world.answers[&lease].is_ok());
-        assert_eq!(news(&world), before, "{reach:?}");
+        assert_eq!(event_count(&world), before, "{reach:?}");
     }
     // The only session belongs to a caller, so no call asks on it. A new session at its address
     // tells the role.
@@ -183,14 +183,14 @@ fn while_none_fits_each_address_is_asked_by_about_one_login_a_second() {
     world.query("INSERT a", None, NONE);
     world.pass(Duration::from_millis(100));
     world.attempts.clear();
-    let before = news(&world);
+    let before = event_count(&world);
     wait_in_line(&mut world, Duration::from_secs(10));
     for host in 0..3 {
         let logins = world.attempts.iter().filter(|of| **of == host).count();
         assert!((8..=10).contains(&logins), "{logins} logins to one address in 10 s");
         assert_eq!(world.connections(host), 1, "and one session that is asked");
     }
-    assert_eq!(news(&world), before, "nothing changes");
+    assert_eq!(event_count(&world), before, "nothing changes");
     // The pool stops asking a server to which the name no longer leads.
     world.spread(0, &[2]);
     wait_in_line(&mut world, Duration::from_millis(1500));

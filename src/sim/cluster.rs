@@ -60,7 +60,7 @@ pub struct World {
     pub attempts: Vec<usize>,
     /// How many bytes the pool has sent.
     pub written: usize,
-    /// How often the pool was given news.
+    /// How often the pool was given input.
     pub turns: u32,
     /// The connections for which the pool has sent a CancelRequest. The test decides what their
     /// servers do.
@@ -77,15 +77,15 @@ pub struct World {
     /// The host whose answer about its history is delayed, with everything that comes with that
     /// answer.
     pub delays_history: Option<usize>,
-    delayed: Vec<(ConnectionId, News)>,
+    delayed: Vec<(ConnectionId, Arrival)>,
     /// Sessions whose bytes no process reads for now, and those bytes.
     stalled: BTreeMap<u64, Vec<u8>>,
-    news: Vec<(ConnectionId, News)>,
+    arrivals: Vec<(ConnectionId, Arrival)>,
     requests: u32,
 }
 
 #[derive(Debug)]
-enum News {
+enum Arrival {
     Connected,
     Bytes(Vec<u8>),
     Closed(&'static str),
@@ -129,7 +129,7 @@ impl World {
             delays_history: None,
             delayed: Vec::new(),
             stalled: BTreeMap::new(),
-            news: Vec::new(),
+            arrivals: Vec::new(),
             requests: 0,
         }
     }
@@ -224,15 +224,15 @@ impl World {
     pub fn settle(&mut self) {
         loop {
             self.send();
-            let news = std::mem::take(&mut self.news);
-            if news.is_empty() {
+            let arrivals = std::mem::take(&mut self.arrivals);
+            if arrivals.is_empty() {
                 return;
             }
             self.now = self.now + TURN;
             self.turns += 1;
-            for (id, news) in news {
-                match news {
-                    News::Connected => {
+            for (id, arrival) in arrivals {
+                match arrival {
+                    Arrival::Connected => {
                         let peer = Peer { nonce: [7; 18], local: true };
                         if let Some((_, host)) = self.links.get(&id.to_bits()) {
                             let others = self.others.remove(&id.to_bits()).unwrap_or_default();
@@ -243,17 +243,17 @@ impl World {
                         }
                         self.pool.handle_input(self.now, id, Input::Connected(peer));
                     }
-                    News::Bytes(bytes) => {
+                    Arrival::Bytes(bytes) => {
                         let of = self.links.get(&id.to_bits()).map(|(_, host)| *host);
                         let host = of.and_then(|host| self.hosts.get(host));
                         self.now = self.now + host.map_or(Duration::ZERO, |host| host.round_trip);
                         self.pool.handle_input(self.now, id, Input::Received(&bytes));
                     }
-                    News::Refused => {
+                    Arrival::Refused => {
                         self.links.remove(&id.to_bits());
                         self.pool.handle_input(self.now, id, refused());
                     }
-                    News::Closed(why) => {
+                    Arrival::Closed(why) => {
                         self.links.remove(&id.to_bits());
                         let why = why.to_owned();
                         self.pool.handle_input(self.now, id, Input::Closed { why });
@@ -289,12 +289,12 @@ impl World {
     pub fn cut(&mut self, host: usize, why: &'static str) {
         let broken = self.links.values().filter(|(_, of)| *of == host).map(|(id, _)| *id);
         let broken: Vec<_> = broken.collect();
-        self.news.extend(broken.into_iter().map(|id| (id, News::Closed(why))));
+        self.arrivals.extend(broken.into_iter().map(|id| (id, Arrival::Closed(why))));
     }
 
     /// Breaks one connection.
     pub fn lose(&mut self, session: ConnectionId) {
-        self.news.push((session, News::Closed("ECONNRESET")));
+        self.arrivals.push((session, Arrival::Closed("ECONNRESET")));
         self.settle();
     }
 
@@ -354,8 +354,8 @@ impl World {
         dismissal(said, &mut bytes);
         for id in self.sessions(host).collect::<Vec<_>>() {
             self.stalled.remove(&id.to_bits());
-            self.news.push((id, News::Bytes(bytes.clone())));
-            self.news.push((id, News::Closed("end of stream")));
+            self.arrivals.push((id, Arrival::Bytes(bytes.clone())));
+            self.arrivals.push((id, Arrival::Closed("end of stream")));
         }
     }
 
@@ -364,11 +364,11 @@ impl World {
     pub fn shut_down(&mut self, host: usize) {
         let mut bytes = Vec::new();
         error("FATAL", "57P01", "terminating connection due to administrator command", &mut bytes);
-        let told = self.links.values().filter(|(_, of)| *of == host).map(|(id, _)| *id);
-        let told: Vec<_> = told.collect();
-        for id in told {
-            self.news.push((id, News::Bytes(bytes.clone())));
-            self.news.push((id, News::Closed("end of stream")));
+        let links = self.links.values().filter(|(_, of)| *of == host).map(|(id, _)| *id);
+        let links: Vec<_> = links.collect();
+        for id in links {
+            self.arrivals.push((id, Arrival::Bytes(bytes.clone())));
+            self.arrivals.push((id, Arrival::Closed("end of stream")));
         }
         if let Some(host) = self.hosts.get_mut(host) {
             host.reach = Reach::Refusing;
@@ -398,7 +398,7 @@ impl World {
                     {
                         host.server.hang_up(connection.to_bits());
                     }
-                    self.news.retain(|(id, _)| *id != connection);
+                    self.arrivals.retain(|(id, _)| *id != connection);
                 }
                 Output::Cancel { connection, .. } => self.cancels.push(connection),
                 Output::Completed { request, result } => {
@@ -459,9 +459,9 @@ impl World {
                 if host.frozen {
                     self.stalled.insert(id.to_bits(), Vec::new());
                 }
-                self.news.push((id, News::Connected));
+                self.arrivals.push((id, Arrival::Connected));
             }
-            Reach::Silent => self.news.push((id, News::Connected)),
+            Reach::Silent => self.arrivals.push((id, Arrival::Connected)),
             reach @ (Reach::Full | Reach::Denying) => {
                 let mut bytes = Vec::new();
                 let (code, text) = match reach {
@@ -469,11 +469,12 @@ impl World {
                     _ => ("53300", "sorry, too many clients already"),
                 };
                 error("FATAL", code, text, &mut bytes);
-                let said = [News::Connected, News::Bytes(bytes), News::Closed("end of stream")];
-                self.news.extend(said.into_iter().map(|news| (id, news)));
+                let said =
+                    [Arrival::Connected, Arrival::Bytes(bytes), Arrival::Closed("end of stream")];
+                self.arrivals.extend(said.into_iter().map(|arrival| (id, arrival)));
             }
             Reach::BlackHole => {}
-            Reach::Refusing => self.news.push((id, News::Refused)),
+            Reach::Refusing => self.arrivals.push((id, Arrival::Refused)),
         }
     }
 
@@ -490,7 +491,7 @@ impl World {
     /// Delivers the answers that were delayed.
     pub fn deliver_delayed(&mut self) {
         self.delays_history = None;
-        self.news.append(&mut self.delayed);
+        self.arrivals.append(&mut self.delayed);
         self.settle();
     }
 
@@ -504,8 +505,8 @@ impl World {
             let is_asked = || bytes.windows(QUESTION.len()).any(|part| part == QUESTION);
             let delays = self.delays_history == Some(number) && is_asked();
             if !answer.is_empty() {
-                let news = if delays { &mut self.delayed } else { &mut self.news };
-                news.push((id, News::Bytes(answer)));
+                let arrivals = if delays { &mut self.delayed } else { &mut self.arrivals };
+                arrivals.push((id, Arrival::Bytes(answer)));
             }
         }
     }

@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::base::{Body, Error, Instant};
 use crate::config::{Config, from_json};
 use crate::connection::{
-    Answer, Begin, Connection, Description, Event, Input, Peer, Request, RequestToken, RowCursor,
-    Settled, Shared, StatementId, Statements, Telling,
+    Answer, Begin, Connection, Description, DescriptionState, Event, Input, Peer, Request,
+    RequestToken, RowCursor, Settled, Shared, StatementId, Statements,
 };
 use crate::protocol::backend::{BackendMessage, parse};
 use crate::protocol::data_row::check_data_row;
@@ -241,10 +241,14 @@ impl Driver {
         }
         let (statement, params, prepare) = (*statement, &params, choice & 0x08 == 0);
         let describe = choice & 0x04 != 0;
-        let telling = match choice & 0x03 {
-            0 | 1 => Telling::No,
-            2 => Telling::Due,
-            _ => Telling::Done(Arc::new(Description::new(Vec::new(), None, &Verbatim::default()))),
+        let description = match choice & 0x03 {
+            0 | 1 => DescriptionState::Shared,
+            2 => DescriptionState::Due,
+            _ => DescriptionState::Done(Arc::new(Description::new(
+                Vec::new(),
+                None,
+                &Verbatim::default(),
+            ))),
         };
         let request = Request {
             written: None,
@@ -258,7 +262,7 @@ impl Driver {
             prepare,
             barrier,
             describe,
-            telling: &telling,
+            description: &description,
         };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
@@ -393,7 +397,7 @@ fn user_type(base: u32, kind: u8) -> ParameterType {
         _ => (16_400, None),
     };
     let mut catalog = Catalog::default();
-    catalog.learn(&[16_401], vec![(16_401, UserType { name: "made".into(), base, array })]);
+    catalog.add(&[16_401], vec![(16_401, UserType { name: "made".into(), base, array })]);
     catalog.parameter_type(16_401)
 }
 

@@ -379,7 +379,7 @@ fn a_spent_connection_that_is_given_back_tells_the_types_that_it_was_asked_for()
 #[test]
 fn a_refused_question_for_types_ends_no_transaction() {
     let mut world = world(&[PRIMARY]);
-    world.hosts[0].server.tells_types = false;
+    world.hosts[0].server.answers_types = false;
     let lease = take(&mut world, TX);
     world.query("INSERT a", lease, TX);
     for sql in ["SELECT mood", "INSERT b", "SELECT mood"] {

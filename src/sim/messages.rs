@@ -109,7 +109,7 @@ pub(super) fn text(bytes: &[u8]) -> (&str, &[u8]) {
 }
 
 /// Answers which database this is. False if the last statement has to be refused.
-pub(super) fn tell_realm(system: Option<u64>, started: u64, out: &mut Vec<u8>) -> bool {
+pub(super) fn write_realm(system: Option<u64>, started: u64, out: &mut Vec<u8>) -> bool {
     row_of(&[None, Some("16384"), None], out);
     message(b'C', b"SELECT 1\0", out);
     row_of(&[None, None, Some(&started.to_string())], out);
@@ -122,7 +122,7 @@ pub(super) fn tell_realm(system: Option<u64>, started: u64, out: &mut Vec<u8>) -
 
 /// Answers the question for the role. `begun_read_only`: it was asked in a transaction that began
 /// as read-only.
-pub(super) fn tell_role(role: Role, begun_read_only: bool, out: &mut Vec<u8>) {
+pub(super) fn write_role(role: Role, begun_read_only: bool, out: &mut Vec<u8>) {
     let answer = match role {
         Role::Standby => "standby",
         Role::ReadWrite if !begun_read_only => "off",

@@ -15,6 +15,8 @@ pub mod storm;
 #[cfg(test)]
 mod lease_scenarios;
 #[cfg(test)]
+mod lifetime_scenarios;
+#[cfg(test)]
 mod load_scenarios;
 #[cfg(test)]
 mod mode_scenarios;
@@ -30,7 +32,5 @@ mod report_scenarios;
 mod rival_scenarios;
 #[cfg(test)]
 mod scenarios;
-#[cfg(test)]
-mod upkeep_scenarios;
 #[cfg(test)]
 mod value_scenarios;

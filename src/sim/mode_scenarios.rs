@@ -418,13 +418,13 @@ fn rested(mode: &str) -> World {
 fn idle_sessions_that_are_cut_say_nothing_against_their_host() {
     for mode in ["read-write", "any"] {
         let mut world = rested(mode);
-        let told = states(&world).len();
+        let earlier = states(&world).len();
         for host in [0, 1] {
             // All of them are cut at once, as by a proxy.
             world.cut(host, "ECONNRESET");
             world.settle();
             world.pass(Duration::from_secs(5));
-            assert_eq!(states(&world).split_off(told), [""; 0], "{mode}");
+            assert_eq!(states(&world).split_off(earlier), [""; 0], "{mode}");
             let views = world.pool.cluster(world.now);
             assert!(views.iter().all(|host| host.view.state == "up"), "{mode}");
         }
@@ -437,11 +437,11 @@ fn idle_sessions_that_are_cut_say_nothing_against_their_host() {
 fn a_host_that_dies_while_the_pool_is_idle_is_told_all_the_same() {
     for mode in ["read-write", "any"] {
         let mut world = rested(mode);
-        let told = states(&world).len();
+        let earlier = states(&world).len();
         world.crash(0);
         world.settle();
         world.pass(Duration::from_millis(10));
-        assert_eq!(states(&world).split_off(told), ["down"], "{mode}");
+        assert_eq!(states(&world).split_off(earlier), ["down"], "{mode}");
     }
 }
 

@@ -127,7 +127,7 @@ fn a_host_of_another_cluster_never_takes_over() {
 #[test]
 fn a_host_that_does_not_tell_its_history_is_reported_and_waits_its_turn() {
     let mut world = world(&[(PRIMARY, 1), (PRIMARY, 1)]);
-    world.hosts[1].server.tells_lineage = false;
+    world.hosts[1].server.answers_lineage = false;
     let write = world.query("INSERT a", None, NONE);
     assert_eq!(answered(&world, write), "INSERT");
     assert_eq!(decisions(&world), [("h1:5432".to_owned(), Decision::Stays)]);

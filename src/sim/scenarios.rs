@@ -14,7 +14,7 @@ const NONE: QueryFlags = QueryFlags(0);
 
 pub(super) fn config(hosts: usize, options: serde_json::Value) -> Config {
     let hosts: Vec<_> = (0..hosts).map(|n| format!("h{n}")).collect();
-    // No connection is closed for its age here. `upkeep_scenarios` tests that.
+    // No connection is closed for its age here. `lifetime_scenarios` tests that.
     let mut all = serde_json::json!({
         "hosts": hosts, "user": "u", "poolSize": 3, "idleTimeoutMs": 0, "maxLifetimeMs": 0,
     });

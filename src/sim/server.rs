@@ -48,9 +48,9 @@ pub struct Server {
     /// The system identifier, the start time of the server, and its timeline.
     pub lineage: (u64, u64, u32),
     /// Whether the server answers the question for these.
-    pub tells_lineage: bool,
+    pub answers_lineage: bool,
     /// Whether the server lets its database roles read what types there are.
-    pub tells_types: bool,
+    pub answers_types: bool,
     /// The name of the user-made type, its oid, and the oid of each parameter's type.
     pub mood: &'static str,
     pub mood_oid: u32,
@@ -80,7 +80,7 @@ struct Session {
     input: Vec<u8>,
     started: bool,
     /// The role that the session last reported.
-    told: Role,
+    reported: Role,
     /// The role that its backend still has, since the signal of a reload has not reached it.
     deaf: Option<Role>,
     /// When its role last changed.
@@ -108,7 +108,7 @@ struct Session {
     zone: &'static str,
     /// The value to which a reset returns.
     zone_at_reset: &'static str,
-    told_zone: &'static str,
+    reported_zone: &'static str,
     /// The keys that the implicit or explicit transaction has written.
     written: Vec<String>,
     /// A cancel hits it at the next question for its host's history.
@@ -135,12 +135,12 @@ impl Server {
             role,
             role_at_login: None,
             lineage: (7, 0, 1),
-            tells_lineage: true,
+            answers_lineage: true,
             mood: "mood",
             mood_oid: MOOD,
             parameter_oid: 17,
             is_restless: false,
-            tells_types: true,
+            answers_types: true,
             types_asked: 0,
             asked_in_transaction: false,
             reports: Reports::Changes,
@@ -157,7 +157,7 @@ impl Server {
         let session_state = Session {
             input: Vec::new(),
             started: false,
-            told: self.role,
+            reported: self.role,
             deaf: self.role_at_login,
             changed_at: 0,
             statements: BTreeMap::new(),
@@ -172,7 +172,7 @@ impl Server {
             changed: false,
             zone: ZONE,
             zone_at_reset: if self.is_pooled { ZONE_OF_SERVER } else { ZONE },
-            told_zone: "",
+            reported_zone: "",
             written: Vec::new(),
             savepoint: None,
             cancels_question: false,
@@ -391,7 +391,7 @@ impl Session {
 
     fn welcome(&mut self, role: Role, reports: Reports, out: &mut Vec<u8>) {
         message(b'R', &0u32.to_be_bytes(), out);
-        self.told = role;
+        self.reported = role;
         match reports {
             Reports::Changes => report_role(role, out),
             Reports::Stale(heard) => report_role(heard, out),
@@ -402,13 +402,13 @@ impl Session {
     }
 
     fn ready(&mut self, role: Role, reports: Reports, out: &mut Vec<u8>) {
-        if self.told != role && reports == Reports::Changes {
+        if self.reported != role && reports == Reports::Changes {
             report_role(role, out);
-            self.told = role;
+            self.reported = role;
         }
-        if self.told_zone != self.zone {
+        if self.reported_zone != self.zone {
             message(b'S', format!("TimeZone\0{}\0", self.zone).as_bytes(), out);
-            self.told_zone = self.zone;
+            self.reported_zone = self.zone;
         }
         let status = match self.transaction {
             Transaction::None => b'I',

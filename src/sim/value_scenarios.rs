@@ -125,7 +125,7 @@ fn values_whose_types_change_each_time_are_not_asked_for_without_end() {
         }
         let error = world.answers[&late].as_ref().unwrap_err();
         let told = (error.code(), error.outcome());
-        assert_eq!(told, ("HYPERION_TYPES_NOT_TOLD", Some(Outcome::NotSent)));
+        assert_eq!(told, ("HYPERION_UNRESOLVED_TYPES", Some(Outcome::NotSent)));
         if in_transaction {
             let behind = world.query("INSERT b", lease, TX);
             assert_eq!(answered(&world, behind), "INSERT");
@@ -255,7 +255,7 @@ fn what_types_are_called_is_not_taken_over_to_another_cluster() {
     world.query("COMMIT", lease, COMMIT);
     // If a role may not ask for the cluster, the refusal ends no transaction, and the known types
     // stay.
-    world.hosts[0].server.tells_lineage = false;
+    world.hosts[0].server.answers_lineage = false;
     expire(&mut world, 9, "color");
     assert_eq!((ask(&mut world), world.hosts[0].server.types_asked), ("color".to_owned(), 0));
 }
@@ -292,7 +292,7 @@ fn what_types_are_called_is_not_taken_over_to_a_cluster_that_has_lost_some() {
 #[test]
 fn a_refused_question_for_the_cluster_ends_no_transaction() {
     let mut world = world(&[PRIMARY]);
-    world.hosts[0].server.tells_lineage = false;
+    world.hosts[0].server.answers_lineage = false;
     let lease = lease(&mut world);
     world.query("INSERT a", lease, TX);
     for _ in 0..2 {

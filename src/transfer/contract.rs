@@ -382,10 +382,10 @@ constants! {
         const CANCELLABLE: u32 = 1 << 8;
         /// No prepared statement is kept for it.
         const UNPREPARED: u32 = 1 << 9;
-        /// Its values are to come, once TYPES has told their types. It is CANCELLABLE too.
+        /// Its values are to come, once TYPES has named their types. It is CANCELLABLE too.
         const VALUES_TO_COME: u32 = 1 << 10;
-        /// Its values were written for the types that the addon has told. TYPES may ask for them
-        /// once more.
+        /// Its values were written for the types that the addon has returned. TYPES may ask for
+        /// them once more.
         const VALUES_WRITTEN: u32 = 1 << 12;
         /// A ROLLBACK behind the limit of its transaction: it is waited for no longer than for a
         /// cancel.
@@ -400,8 +400,8 @@ constants! {
         /// Where the number of the isolation level stands, in three bits; 0 for the server's
         /// default.
         const ISOLATION_SHIFT: u32 = 20;
-        /// The transaction failed before, perhaps for what was told of its statements. They are
-        /// told anew.
+        /// The transaction failed before, perhaps because of the descriptions of its statements.
+        /// They are described anew.
         const REPEATED: u32 = 1 << 23;
     }
 }

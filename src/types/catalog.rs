@@ -1,4 +1,4 @@
-//! All types of users and extensions that a server has told, and the shapes that have them.
+//! All types of users and extensions that servers have described, and the shapes that have them.
 //!
 //! What an oid stands for never changes in a cluster: a type that is dropped and made anew has
 //! another one, and standbys share those of their primary. With another list of hosts, and where a
@@ -19,7 +19,7 @@ const MOST_SHAPES: usize = 512;
 
 #[derive(Debug, Default)]
 pub struct Catalog {
-    /// `None`: its server refuses to tell the pool's role what it is.
+    /// `None`: the server refuses to describe the type to the pool's role.
     types: BTreeMap<u32, Option<UserType>>,
     /// Shapes with such types by the address of what their statement has: both are kept, so that an
     /// address is a name.
@@ -27,16 +27,16 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// What a server has told of these.
-    pub fn learn(&mut self, asked: &[u32], told: Vec<(u32, UserType)>) {
+    /// Adds the types that a server has described, out of those that it was asked for.
+    pub fn add(&mut self, asked: &[u32], found: Vec<(u32, UserType)>) {
         self.make_room_for(asked.len());
-        let told = told.into_iter().filter(|(oid, _)| asked.contains(oid));
-        self.types.extend(told.map(|(oid, known)| (oid, Some(known))));
+        let found = found.into_iter().filter(|(oid, _)| asked.contains(oid));
+        self.types.extend(found.map(|(oid, known)| (oid, Some(known))));
     }
 
-    /// A server has refused to tell of these, and always will. A type that is not there is another
-    /// thing: an answer that was under way when it was dropped may have values of it.
-    pub fn learn_refusal(&mut self, asked: &[u32]) {
+    /// A server has refused to describe these types, and always will. A type that does not exist is
+    /// not refused: an answer that was under way when the type was dropped may have values of it.
+    pub fn add_refusal(&mut self, asked: &[u32]) {
         self.make_room_for(asked.len());
         self.types.extend(asked.iter().map(|oid| (*oid, None)));
     }
@@ -51,7 +51,7 @@ impl Catalog {
         self.types.is_empty()
     }
 
-    /// Whether a server has told what it is, or has refused to.
+    /// Whether a server has described the type, or has refused to.
     pub fn has(&self, oid: u32) -> bool {
         self.types.contains_key(&oid)
     }
@@ -60,7 +60,7 @@ impl Catalog {
         self.types.get(&oid)?.as_ref()
     }
 
-    /// What values for a parameter of the type are fitted to.
+    /// How values for a parameter of the type are encoded.
     pub fn parameter_type(&self, oid: u32) -> ParameterType {
         match self.types.get(&oid) {
             Some(Some(known)) => ParameterType::of_user(known),
@@ -128,7 +128,7 @@ mod tests {
         assert!(Arc::ptr_eq(&catalog.name_types(&built_in).unwrap(), &built_in));
         let plain = shape(MOODS);
         assert_eq!(catalog.name_types(&plain), Err(vec![MOODS]));
-        catalog.learn(&[MOODS], vec![(MOODS, moods()), (99_999, moods())]);
+        catalog.add(&[MOODS], vec![(MOODS, moods()), (99_999, moods())]);
         assert_eq!(catalog.get(99_999), None, "nobody asked for it");
         let named = catalog.name_types(&plain).unwrap();
         assert!(named.to_json().contains(r#""typeName":"_mood""#));
@@ -137,9 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_refuses_to_tell_is_not_asked_for_again() {
+    fn a_type_that_the_server_refuses_to_describe_is_not_asked_for_again() {
         let mut catalog = Catalog::default();
-        catalog.learn_refusal(&[MOODS]);
+        catalog.add_refusal(&[MOODS]);
         let plain = shape(MOODS);
         assert_eq!(catalog.name_types(&plain).unwrap().columns(), plain.columns());
     }
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_type_that_is_not_there_is_asked_for_again_by_an_answer_that_has_it() {
         let mut catalog = Catalog::default();
-        catalog.learn(&[MOODS], Vec::new());
+        catalog.add(&[MOODS], Vec::new());
         assert_eq!(catalog.name_types(&shape(MOODS)), Err(vec![MOODS]));
     }
 
@@ -155,7 +155,7 @@ mod tests {
     fn a_catalog_stays_small() {
         let mut catalog = Catalog::default();
         for n in 0..30_000 {
-            catalog.learn(&[MOODS + n], vec![(MOODS + n, moods())]);
+            catalog.add(&[MOODS + n], vec![(MOODS + n, moods())]);
             catalog.name_types(&shape(MOODS + n)).unwrap();
         }
         assert!(catalog.types.len() <= MOST_TYPES && catalog.shapes.len() <= MOST_SHAPES);

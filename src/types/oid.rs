@@ -1,4 +1,5 @@
-//! The object ids of the types that are told apart here, as PostgreSQL's `pg_type.dat` fixes them.
+//! The object ids of the types that this client distinguishes, as PostgreSQL's `pg_type.dat` fixes
+//! them.
 //!
 //! `postgres_types::Type` knows them too, but not as constants that a `match` could use; a test
 //! holds the two together.
@@ -48,7 +49,7 @@ pub fn is_of_users(type_oid: u32) -> bool {
     Type::from_oid(type_oid).is_none() && type_oid != NOT_KNOWN
 }
 
-/// Whether the server reads a binary form of the type, as far as its oid tells: all types of its
+/// Whether the server reads a binary form of the type, as far as its oid shows: all types of its
 /// own have one but these.
 pub const fn has_binary(type_oid: u32) -> bool {
     !matches!(type_oid, ACLITEM | GTSVECTOR)

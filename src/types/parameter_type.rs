@@ -1,5 +1,5 @@
-//! What values for a parameter are fitted to: the type that the server inferred, or what stands
-//! behind it.
+//! The type that values for a parameter are encoded for: the type that the server inferred, or the
+//! type under a domain.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ pub struct ParameterType {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Its oid says all. A type of users of which no server tells anything is taken for whatever a
-    /// value fits.
+    /// Its oid says all. So does that of a user's type that no server describes: such a type is
+    /// taken for whatever a value fits.
     Plain,
-    /// Users made it, and no server has been asked what it is.
-    Untold,
+    /// Users made it, and no server has been asked to describe it.
+    Unresolved,
     /// An array of a type that users made.
     Array(ArrayOf),
     /// Users made it, and it is neither array nor domain: an enum, a composite type, a range, one
@@ -40,7 +40,7 @@ impl ParameterType {
 
     /// As ParameterDescription gives it.
     pub fn inferred(oid: u32) -> Self {
-        let kind = if oid::is_of_users(oid) { Kind::Untold } else { Kind::Plain };
+        let kind = if oid::is_of_users(oid) { Kind::Unresolved } else { Kind::Plain };
         Self { oid, kind, name: None }
     }
 
@@ -53,15 +53,15 @@ impl ParameterType {
         Self { oid: known.base, kind, name: Some(Arc::clone(&known.name)) }
     }
 
-    pub fn is_untold(&self) -> bool {
-        self.kind == Kind::Untold
+    pub fn is_unresolved(&self) -> bool {
+        self.kind == Kind::Unresolved
     }
 
-    /// Where no server tells what it is, nothing is known but its oid.
+    /// The type, taken for whatever a value fits if no server describes it.
     #[must_use]
     pub fn taken_as_it_is(self) -> Self {
         match self.kind {
-            Kind::Untold => Self { kind: Kind::Plain, ..self },
+            Kind::Unresolved => Self { kind: Kind::Plain, ..self },
             Kind::Plain | Kind::Array(_) | Kind::Other => self,
         }
     }
@@ -99,11 +99,11 @@ mod tests {
     const MADE: u32 = 16_400;
     const INTS: u32 = 1007;
 
-    /// What a server tells of [`MADE`].
-    fn told(name: &str, base: u32, array: Option<u32>) -> ParameterType {
+    /// [`MADE`], described so by a server.
+    fn resolved(name: &str, base: u32, array: Option<u32>) -> ParameterType {
         let array = array.map(ArrayOf::plain);
         let mut catalog = Catalog::default();
-        catalog.learn(&[MADE], vec![(MADE, UserType { name: name.into(), base, array })]);
+        catalog.add(&[MADE], vec![(MADE, UserType { name: name.into(), base, array })]);
         catalog.parameter_type(MADE)
     }
 
@@ -150,28 +150,28 @@ mod tests {
 
     #[test]
     fn a_domain_is_fitted_as_the_type_under_it() {
-        let (email, doc) = (told("email", oid::TEXT, None), told("doc", oid::JSONB, None));
+        let (email, doc) = (resolved("email", oid::TEXT, None), resolved("doc", oid::JSONB, None));
         refused(&json(), &email, "parameter $1 of type email: an object fits json");
         refused(&array(&[1.0]), &email, "parameter $1 of type email: an array fits");
         refused(&bytes(), &email, "parameter $1 of type email: a Buffer");
         written(&json(), &doc, Format::Text, br#"{"a":1}"#);
         written(&array(&[]), &doc, Format::Text, b"[]");
-        let file = told("file", oid::BYTEA, None);
+        let file = resolved("file", oid::BYTEA, None);
         written(&bytes(), &file, Format::Binary, &[1]);
-        let row = told("row_of", INTS, Some(oid::INT4));
+        let row = resolved("row_of", INTS, Some(oid::INT4));
         refused(&json(), &row, "parameter $1 of type row_of: an object fits json");
         written(&array(&[]), &row, Format::Binary, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 23]);
     }
 
     #[test]
     fn arrays_of_users_take_arrays_whose_elements_fit() {
-        let moods = told("_mood", MADE, Some(16_399));
+        let moods = resolved("_mood", MADE, Some(16_399));
         written(&array(&[]), &moods, Format::Text, b"{}");
         written(&array(&[1.0, 0.5]), &moods, Format::Text, b"{1,0.5}");
         refused(&json(), &moods, "parameter $1 of type mood[]: an object fits json");
         refused(&bytes(), &moods, "parameter $1 of type mood[]: a Buffer");
         // Of a domain over int4.
-        let counts = told("_count", MADE, Some(oid::INT4));
+        let counts = resolved("_count", MADE, Some(oid::INT4));
         written(&array(&[1.0, 2.0]), &counts, Format::Text, b"{1,2}");
         refused(
             &array(&[1.0, 0.5]),
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn other_types_of_users_take_no_arrays_and_no_objects() {
-        let mood = told("mood", MADE, None);
+        let mood = resolved("mood", MADE, None);
         refused(&array(&[]), &mood, "parameter $1 of type mood: an array fits");
         refused(&json(), &mood, "parameter $1 of type mood: an object fits");
         // An extension's type may have a binary form that the caller knows.
@@ -190,21 +190,21 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_type_needs_to_be_told_of_one_that_users_made() {
-        let untold = ParameterType::inferred(MADE);
-        assert!(untold.is_untold() && !ParameterType::inferred(oid::JSONB).is_untold());
-        assert!(json().needs_told(std::slice::from_ref(&untold)));
-        assert!(!json().needs_told(&[ParameterType::inferred(oid::JSONB)]));
+    fn a_value_that_depends_on_its_type_needs_resolution_of_a_user_type() {
+        let unresolved = ParameterType::inferred(MADE);
+        assert!(unresolved.is_unresolved() && !ParameterType::inferred(oid::JSONB).is_unresolved());
+        assert!(json().needs_resolution(std::slice::from_ref(&unresolved)));
+        assert!(!json().needs_resolution(&[ParameterType::inferred(oid::JSONB)]));
         let mut text = Params::new();
         text.push_text("sad").unwrap();
-        assert!(!text.needs_told(std::slice::from_ref(&untold)));
-        assert!(!json().needs_told(&[untold.taken_as_it_is()]));
+        assert!(!text.needs_resolution(std::slice::from_ref(&unresolved)));
+        assert!(!json().needs_resolution(&[unresolved.taken_as_it_is()]));
     }
 
     #[test]
-    fn what_no_server_tells_is_taken_for_what_a_value_fits() {
+    fn a_type_that_no_server_describes_is_taken_for_what_a_value_fits() {
         let mut catalog = Catalog::default();
-        catalog.learn_refusal(&[MADE]);
+        catalog.add_refusal(&[MADE]);
         let unknown = catalog.parameter_type(MADE);
         written(&json(), &unknown, Format::Text, br#"{"a":1}"#);
         written(&array(&[]), &unknown, Format::Text, b"\x0b{}");

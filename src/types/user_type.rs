@@ -1,4 +1,4 @@
-//! What a server has told of one type that users or extensions made. RowDescription gives nothing
+//! A type that users or extensions made, as a server has described it. RowDescription gives nothing
 //! but its oid.
 
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct ArrayOf {
 }
 
 impl ArrayOf {
-    /// Of a type that needs no telling.
+    /// An array of a built-in type.
     pub const fn plain(element: u32) -> Self {
         let delimiter = if element == oid::BOX { b';' } else { b',' };
         let has_binary = oid::has_binary(element);

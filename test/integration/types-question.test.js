@@ -131,7 +131,7 @@ test('parameters whose types a lock keeps from being told are not guessed', asyn
     await cluster.query(cluster.primary, sql);
   }
   const lock = () => locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
-  const refusal = { code: 'HYPERION_TYPES_NOT_TOLD', outcome: 'not-sent' };
+  const refusal = { code: 'HYPERION_UNRESOLVED_TYPES', outcome: 'not-sent' };
   for (const [column, value, saved] of [
     ['note', new Date(0), '1970-01-01T00:00:00.000Z'],
     ['document', [1, 2], '[1, 2]'],

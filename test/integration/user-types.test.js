@@ -222,7 +222,7 @@ test('a call is not sent where no server tells in time what is behind its parame
   const locker = await cluster.openSession(cluster.primary);
   await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
   const ask = () => pool.query('SELECT $1::doc::text AS v', [{ a: 1 }]);
-  await assert.rejects(ask(), { code: 'HYPERION_TYPES_NOT_TOLD', outcome: 'not-sent' });
+  await assert.rejects(ask(), { code: 'HYPERION_UNRESOLVED_TYPES', outcome: 'not-sent' });
   await locker.query('ROLLBACK');
   await locker.close();
   assert.deepEqual(await ask(), [{ v: '{"a": 1}' }]);

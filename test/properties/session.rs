@@ -9,8 +9,8 @@ use std::time::Duration;
 use hyperiondb_client::base::{Body, Instant};
 use hyperiondb_client::config::{Config, Endpoint, from_json};
 use hyperiondb_client::connection::{
-    Answer, Connection, Event, Input, Peer, Request, RequestToken, RowCursor, Settled, Shared,
-    StatementId, StatementResult, Statements, Telling,
+    Answer, Connection, DescriptionState, Event, Input, Peer, Request, RequestToken, RowCursor,
+    Settled, Shared, StatementId, StatementResult, Statements,
 };
 use hyperiondb_client::protocol::Format;
 use hyperiondb_client::protocol::scram::KeyCache;
@@ -100,7 +100,7 @@ impl Session {
         statement: StatementId,
         params: &Params,
     ) -> Result<StatementResult, TestCaseError> {
-        let mut telling = Telling::No;
+        let mut description = DescriptionState::Shared;
         loop {
             let request = Request {
                 written: None,
@@ -114,7 +114,7 @@ impl Session {
                 prepare: true,
                 barrier: false,
                 describe: false,
-                telling: &telling,
+                description: &description,
             };
             let mut shared = Shared {
                 config: &self.config,
@@ -125,8 +125,12 @@ impl Session {
             sent.map_err(|error| TestCaseError::fail(format!("{error} in {sql}")))?;
             match self.next_event() {
                 // A parameter's type had to be known first.
-                Event::Settled(Settled { answer: Answer::Described { told }, .. }) => {
-                    telling = told.map_or(Telling::No, Telling::Done);
+                Event::Settled(Settled {
+                    answer: Answer::Described { description: described },
+                    ..
+                }) => {
+                    description =
+                        described.map_or(DescriptionState::Shared, DescriptionState::Done);
                 }
                 Event::Settled(Settled {
                     answer: Answer::Completed { mut results, .. }, ..

@@ -7,18 +7,18 @@
 //! none claims the later timeline or follows it. A host that can't be asked may be the one that has
 //! it.
 
-use super::{HostId, HostState, Primary, Seat, Serving, Standing, Topology, fits};
+use super::{Health, HostId, HostState, Primary, Seat, Serving, Topology, fits};
 use crate::base::{Instant, Mutation};
-use crate::cluster::host_state::{Claim, Told};
+use crate::cluster::host_state::{Claim, TimelineReport};
 use crate::connection::{Lineage, Role};
 
 /// A host's place, compared to the newest timeline that served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stand {
-    /// It is on that timeline, or does not tell, or can't be asked.
+enum Position {
+    /// It is on that timeline, or does not report its own, or can't be asked.
     Newest,
     /// It has a session that was not asked yet.
-    Untold,
+    Unreported,
     /// It follows an older timeline, or belongs to another cluster.
     Behind,
     /// It is the primary of an older timeline.
@@ -26,50 +26,52 @@ enum Stand {
 }
 
 impl Topology {
-    /// Takes the place that the host has told.
-    pub fn tell_place(&mut self, id: HostId, told: Told) {
+    /// Takes the host's report of its place.
+    pub fn set_timeline_report(&mut self, id: HostId, report: TimelineReport) {
         if let Some(host_state) = self.host_states.get_mut(id) {
-            host_state.tell_place(told);
+            host_state.set_timeline_report(report);
         }
     }
 
     /// Whether no host serves, and none may be on the newest timeline that served, or follow it.
     pub fn none_is_newest(&self) -> bool {
-        let mut stands = self.ordered().map(|host_state| self.stand_of(host_state));
-        !self.is_served() && !stands.any(|stand| stand == Stand::Newest)
+        let mut positions = self.ordered().map(|host_state| self.position_of(host_state));
+        !self.is_served() && !positions.any(|position| position == Position::Newest)
     }
 
     /// Whether, in addition, a host claims an older timeline.
     pub fn may_have_gone_back(&self) -> bool {
-        let claims = self.ordered().any(|m| matches!(self.stand_of(m), Stand::Claims(_)));
+        let claims = self.ordered().any(|m| matches!(self.position_of(m), Position::Claims(_)));
         claims && (self.none_is_newest() || Mutation::RewindBlindly.is_on())
     }
 
-    /// The listed hosts that have not told their place.
-    pub fn untold(&self) -> Vec<HostId> {
-        let is_untold = |id: &HostId| {
+    /// The listed hosts that have not reported their place.
+    pub fn unreported(&self) -> Vec<HostId> {
+        let is_unreported = |id: &HostId| {
             self.host_states
                 .get(*id)
-                .is_some_and(|host_state| self.stand_of(host_state) == Stand::Untold)
+                .is_some_and(|host_state| self.position_of(host_state) == Position::Unreported)
         };
-        self.order.iter().copied().filter(is_untold).collect()
+        self.order.iter().copied().filter(is_unreported).collect()
     }
 
-    /// The primary of the older timeline, if every host has told its place at `told` or later, on a
-    /// session that was opened at `opened` or later.
-    pub fn gone_back_to(&self, opened: Instant, told: Instant) -> Option<HostId> {
+    /// The primary of the older timeline, if every host has reported its place at `reported` or
+    /// later, on a session that was opened at `opened` or later.
+    pub fn gone_back_to(&self, opened: Instant, reported: Instant) -> Option<HostId> {
         if !self.may_have_gone_back() {
             return None;
         }
         let is_new = |host_state: &HostState| {
-            host_state.told().is_some_and(|of| of.opened_at >= opened && of.told_at >= told)
+            host_state
+                .timeline_report()
+                .is_some_and(|of| of.opened_at >= opened && of.reported_at >= reported)
         };
         if !Mutation::RewindBlindly.is_on() && !self.ordered().all(is_new) {
             return None;
         }
-        let timeline_of = |id: &HostId| match self.stand_of(self.host_states.get(*id)?) {
-            Stand::Claims(timeline) => Some(timeline),
-            Stand::Newest | Stand::Untold | Stand::Behind => None,
+        let timeline_of = |id: &HostId| match self.position_of(self.host_states.get(*id)?) {
+            Position::Claims(timeline) => Some(timeline),
+            Position::Newest | Position::Unreported | Position::Behind => None,
         };
         let newest = self.order.iter().filter_map(timeline_of).max();
         let mut claims = self.order.iter().filter(|id| timeline_of(id) == newest);
@@ -103,27 +105,29 @@ impl Topology {
         }
     }
 
-    fn stand_of(&self, host_state: &HostState) -> Stand {
+    fn position_of(&self, host_state: &HostState) -> Position {
         let Serving::One { lineage: Some(newest), .. } = &self.serving else {
-            return Stand::Newest;
+            return Position::Newest;
         };
-        let Standing::Says(role) = &host_state.standing else { return Stand::Newest };
+        let Health::Up(role) = &host_state.health else { return Position::Newest };
         if *role == Role::Standby {
-            return match host_state.told() {
-                None => Stand::Untold,
-                Some(Told { follows: Some(timeline), .. }) if *timeline < newest.timeline => {
-                    Stand::Behind
+            return match host_state.timeline_report() {
+                None => Position::Unreported,
+                Some(TimelineReport { follows: Some(timeline), .. })
+                    if *timeline < newest.timeline =>
+                {
+                    Position::Behind
                 }
-                Some(_) => Stand::Newest,
+                Some(_) => Position::Newest,
             };
         }
         match host_state.claim() {
-            Claim::Unproved => Stand::Untold,
-            Claim::Mute => Stand::Newest,
-            Claim::Proved(claimed) if claimed.system != newest.system => Stand::Behind,
-            Claim::Proved(claimed) if claimed.timeline >= newest.timeline => Stand::Newest,
-            Claim::Proved(claimed) if fits(self.mode, *role) => Stand::Claims(claimed.timeline),
-            Claim::Proved(_) => Stand::Behind,
+            Claim::Unproved => Position::Unreported,
+            Claim::Unanswered => Position::Newest,
+            Claim::Proved(claimed) if claimed.system != newest.system => Position::Behind,
+            Claim::Proved(claimed) if claimed.timeline >= newest.timeline => Position::Newest,
+            Claim::Proved(claimed) if fits(self.mode, *role) => Position::Claims(claimed.timeline),
+            Claim::Proved(_) => Position::Behind,
         }
     }
 }

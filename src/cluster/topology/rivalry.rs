@@ -1,5 +1,5 @@
 //! Hosts that claim a seat which another host has or had. They report the same role, so the history
-//! of their data tells them apart.
+//! of their data distinguishes them.
 //!
 //! A promotion begins a new timeline. Of two primaries of one cluster, the one with the higher
 //! timeline was promoted later, and takes the seat. The one with the lower timeline is an old
@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use super::{HostId, HostState, Primary, Seat, Serving, Standing, Topology, fits};
+use super::{Health, HostId, HostState, Primary, Seat, Serving, Topology, fits};
 use crate::base::Mutation;
 use crate::cluster::host_state::Claim;
 use crate::connection::{Lineage, Role};
@@ -34,7 +34,7 @@ pub enum Decision {
     Stays,
     /// The host was promoted later, and has the seat from now on.
     Taken,
-    /// Nothing tells the two apart, and neither has the seat.
+    /// Nothing distinguishes the two, and neither has the seat.
     Contested,
     /// No host has the seat at the moment, and this one must not get it.
     Refused,
@@ -63,14 +63,14 @@ impl Topology {
     }
 
     pub(super) fn claim(&self, id: HostId) -> &Claim {
-        self.host_states.get(id).map_or(&Claim::Mute, |host_state| host_state.claim())
+        self.host_states.get(id).map_or(&Claim::Unanswered, |host_state| host_state.claim())
     }
 
     /// The history that the host has shown.
     pub fn lineage(&self, id: HostId) -> Option<&Lineage> {
         match self.claim(id) {
             Claim::Proved(lineage) => Some(lineage),
-            Claim::Unproved | Claim::Mute => None,
+            Claim::Unproved | Claim::Unanswered => None,
         }
     }
 
@@ -90,12 +90,12 @@ impl Topology {
     }
 
     /// Whether the host in the seat could have rivals, and was not asked for the history that would
-    /// tell it from them.
+    /// distinguish it from them.
     pub fn is_unproved(&self, id: HostId) -> bool {
         self.seat().is(id) && self.order.len() > 1 && *self.claim(id) == Claim::Unproved
     }
 
-    /// Whether a host that tells this role must show its history before it gets the seat, because
+    /// Whether a host that reports this role must show its history before it gets the seat, because
     /// another host had the seat, or this one was away.
     pub fn must_prove(&self, id: HostId, role: Role) -> bool {
         let is_challenge = match (self.primary(), &self.serving) {
@@ -143,20 +143,24 @@ impl Topology {
             Primary::Known(primary) => *id != primary,
             Primary::Unknown | Primary::Suspected(_) => self.refuses(*id).is_some(),
         };
-        self.order.iter().copied().filter(is_rival).filter(|id| self.claims_unjudged(*id)).collect()
+        self.order
+            .iter()
+            .copied()
+            .filter(is_rival)
+            .filter(|id| self.has_undecided_claim(*id))
+            .collect()
     }
 
-    fn claims_unjudged(&self, id: HostId) -> bool {
+    fn has_undecided_claim(&self, id: HostId) -> bool {
         self.host_states.get(id).is_some_and(|host_state| {
-            let claims =
-                matches!(host_state.standing, Standing::Says(role) if fits(self.mode, role));
-            claims && !host_state.is_judged()
+            let claims = matches!(host_state.health, Health::Up(role) if fits(self.mode, role));
+            claims && !host_state.is_decided()
         })
     }
 
     /// Records that a host's claim was decided. Returns whether it had not been decided before.
-    pub fn judge(&mut self, id: HostId) -> bool {
-        self.host_states.get_mut(id).is_some_and(HostState::judge)
+    pub fn mark_decided(&mut self, id: HostId) -> bool {
+        self.host_states.get_mut(id).is_some_and(HostState::mark_decided)
     }
 
     /// Decides about one of the rivals.

@@ -23,8 +23,8 @@ fn server(code: &str) -> Error {
     Error::database(ServerFields { code, message, ..ServerFields::default() })
 }
 
-fn says(role: Role) -> Observation {
-    Observation::Says(role)
+fn reports(role: Role) -> Observation {
+    Observation::RoleReported(role)
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn where_one_host_serves_every_state_with_every_observation() {
             let mut topology = topology(2, Mode::ReadWrite);
             let ids = topology.order.clone();
             if state > 0 {
-                topology.update(now, ids[0], &O::Says(Role::ReadWrite));
+                topology.update(now, ids[0], &O::RoleReported(Role::ReadWrite));
             }
             if state == 2 {
                 topology.update(now, ids[0], &O::SessionLost(refused()));
@@ -56,11 +56,11 @@ fn where_one_host_serves_every_state_with_every_observation() {
     };
     const A: usize = 0;
     const B: usize = 1;
-    check(A, || O::Says(Role::ReadWrite), ["found", "", "found"]);
-    check(B, || O::Says(Role::ReadWrite), ["found", "rival", "found"]);
-    check(A, || O::Says(Role::ReadOnly), ["", "lost", "lost"]);
-    check(A, || O::Says(Role::Standby), ["", "lost", "lost"]);
-    check(B, || O::Says(Role::Standby), ["", "", ""]);
+    check(A, || O::RoleReported(Role::ReadWrite), ["found", "", "found"]);
+    check(B, || O::RoleReported(Role::ReadWrite), ["found", "rival", "found"]);
+    check(A, || O::RoleReported(Role::ReadOnly), ["", "lost", "lost"]);
+    check(A, || O::RoleReported(Role::Standby), ["", "lost", "lost"]);
+    check(B, || O::RoleReported(Role::Standby), ["", "", ""]);
     check(A, || O::SessionLost(refused()), ["", "suspected", ""]);
     check(A, || O::SessionLost(server("57P01")), ["", "suspected", ""]);
     check(A, || O::SessionLost(server("57P05")), ["", "", ""]);
@@ -77,7 +77,7 @@ fn every_mode_is_served_by_the_hosts_that_libpq_would_take() {
         for (role, expect) in roles.into_iter().zip(expect) {
             let mut topology = topology(1, mode);
             let id = topology.order[0];
-            topology.update(Instant::ORIGIN, id, &says(role));
+            topology.update(Instant::ORIGIN, id, &reports(role));
             assert_eq!(topology.rank(id), expect, "{mode:?}, {role:?}");
             assert_eq!(topology.is_served(), expect.is_some());
         }
@@ -96,9 +96,9 @@ fn prefer_standby_takes_another_host_only_when_no_standby_can_be_had() {
     let now = Instant::ORIGIN;
     let mut topology = topology(3, Mode::PreferStandby);
     let [primary, standby, silent] = topology.order[..] else { panic!() };
-    assert_eq!(topology.update(now, primary, &says(Role::ReadWrite)), Change::Nothing);
+    assert_eq!(topology.update(now, primary, &reports(Role::ReadWrite)), Change::Nothing);
     assert!(!topology.is_served(), "a standby may still answer");
-    let found = topology.update(now, standby, &says(Role::Standby));
+    let found = topology.update(now, standby, &reports(Role::Standby));
     assert_eq!(found, Change::Found(standby));
     assert_eq!(topology.rank(primary), Some(Rank::Spare));
 
@@ -109,7 +109,7 @@ fn prefer_standby_takes_another_host_only_when_no_standby_can_be_had() {
     assert_eq!(topology.update(now, standby, &failed), Change::Lost(standby));
     assert_eq!(topology.update(now, silent, &failed), Change::Nothing);
 
-    topology.update(now, standby, &says(Role::Standby));
+    topology.update(now, standby, &reports(Role::Standby));
     assert_eq!(topology.rank(primary), Some(Rank::Spare));
 }
 
@@ -117,9 +117,9 @@ fn prefer_standby_takes_another_host_only_when_no_standby_can_be_had() {
 fn prefer_standby_settles_when_every_host_was_heard() {
     let mut topology = topology(2, Mode::PreferStandby);
     let [primary, down] = topology.order[..] else { panic!() };
-    topology.update(Instant::ORIGIN, primary, &says(Role::ReadWrite));
+    topology.update(Instant::ORIGIN, primary, &reports(Role::ReadWrite));
     let failed = Observation::ConnectFailed(refused());
-    assert_eq!(topology.update(Instant::ORIGIN, down, &failed), Change::Settled);
+    assert_eq!(topology.update(Instant::ORIGIN, down, &failed), Change::SpareAccepted);
     assert_eq!(topology.rank(primary), Some(Rank::Preferred));
 }
 
@@ -127,8 +127,8 @@ fn prefer_standby_settles_when_every_host_was_heard() {
 fn a_host_that_is_waited_for_in_vain_is_waited_for_once() {
     let mut topology = topology(2, Mode::PreferStandby);
     let primary = topology.order[0];
-    topology.update(Instant::ORIGIN, primary, &says(Role::ReadWrite));
-    assert!(!topology.is_settled() && topology.settle() && !topology.settle());
+    topology.update(Instant::ORIGIN, primary, &reports(Role::ReadWrite));
+    assert!(!topology.accepts_spare() && topology.accept_spare() && !topology.accept_spare());
     assert_eq!(topology.rank(primary), Some(Rank::Preferred));
 }
 
@@ -137,13 +137,13 @@ fn where_many_hosts_serve_each_stands_for_itself() {
     let now = Instant::ORIGIN;
     let mut topology = topology(2, Mode::Any);
     let [a, b] = topology.order[..] else { panic!() };
-    assert_eq!(topology.update(now, a, &says(Role::Standby)), Change::Found(a));
-    assert_eq!(topology.update(now, b, &says(Role::ReadWrite)), Change::Found(b));
-    assert_eq!(topology.update(now, b, &says(Role::ReadWrite)), Change::Nothing);
+    assert_eq!(topology.update(now, a, &reports(Role::Standby)), Change::Found(a));
+    assert_eq!(topology.update(now, b, &reports(Role::ReadWrite)), Change::Found(b));
+    assert_eq!(topology.update(now, b, &reports(Role::ReadWrite)), Change::Nothing);
     let lost = || Observation::SessionLost(refused());
     assert_eq!(topology.update(now, a, &lost()), Change::Suspected(a));
     assert!(topology.serves(a) && topology.rank(a).is_none(), "its sessions are asked");
-    assert_eq!(topology.update(now, a, &says(Role::Standby)), Change::Found(a));
+    assert_eq!(topology.update(now, a, &reports(Role::Standby)), Change::Found(a));
     topology.update(now, a, &lost());
     let failed = Observation::ConnectFailed(refused());
     assert_eq!(topology.update(now, a, &failed), Change::Lost(a));
@@ -158,12 +158,12 @@ fn only_errors_that_no_waiting_heals_end_a_wait() {
         for (host, observation) in ids.into_iter().zip(standings) {
             topology.update(Instant::ORIGIN, host, &observation());
         }
-        assert_eq!(topology.hopeless().is_some(), hopeless, "{:?}", topology.reports());
+        assert_eq!(topology.permanent_error().is_some(), hopeless, "{:?}", topology.reports());
     };
     let wrong = || Observation::ConnectFailed(server("28P01"));
     let down = || Observation::ConnectFailed(refused());
     let starting = || Observation::ConnectFailed(server("57P03"));
-    let standby = || Observation::Says(Role::Standby);
+    let standby = || Observation::RoleReported(Role::Standby);
     check(&[wrong, wrong, wrong], true);
     check(&[wrong, down, down], true);
     check(&[wrong, down], false);
@@ -182,12 +182,12 @@ fn a_host_that_has_served_and_is_down_is_waited_for_whoever_else_refuses_for_goo
     for role in [Role::ReadWrite, Role::Standby] {
         let mut topology = topology(2, Mode::ReadWrite);
         let [a, b] = topology.order[..] else { panic!() };
-        topology.update(Instant::ORIGIN, a, &says(role));
+        topology.update(Instant::ORIGIN, a, &reports(role));
         topology.update(Instant::ORIGIN, b, &wrong());
         gone(&mut topology, a);
-        assert!(topology.hopeless().is_none(), "{:?}", topology.reports());
+        assert!(topology.permanent_error().is_none(), "{:?}", topology.reports());
         // The host has come back, and refuses as well.
         topology.update(Instant::ORIGIN, a, &wrong());
-        assert_eq!(topology.hopeless().map(Error::code), Some("28000"));
+        assert_eq!(topology.permanent_error().map(Error::code), Some("28000"));
     }
 }

@@ -39,7 +39,7 @@ pub struct Lineage {
     pub started: String,
 }
 
-/// What a server tells of its place. All fields are empty for a server that is not PostgreSQL and
+/// A server's place, as it reports it. All fields are empty for a server that is not PostgreSQL and
 /// answers something else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {

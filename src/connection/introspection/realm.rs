@@ -19,8 +19,7 @@ pub(in crate::connection) const SYSTEM: &str =
 
 const COLUMNS: usize = 3;
 
-/// What a server has told of its database. All fields are empty for a server that is not
-/// PostgreSQL.
+/// A server's database, as it reports it. All fields are empty for a server that is not PostgreSQL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Realm {
     /// The system identifier, which a primary and its standbys have in common.
@@ -55,7 +54,7 @@ impl Realm {
     }
 
     /// Takes a row of an answer; false for any other row.
-    pub(in crate::connection) fn learn(&mut self, body: &[u8]) -> bool {
+    pub(in crate::connection) fn take_row(&mut self, body: &[u8]) -> bool {
         if check_data_row(body, COLUMNS).is_err() {
             return false;
         }
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_both_have_told_is_compared() {
+    fn realms_are_compared_by_the_fields_that_both_have() {
         let full = realm(Some(7), Some(16_384));
         for other in [full, Realm::default(), realm(None, Some(16_384)), realm(Some(7), None)] {
             assert!(!full.differs(other) && !other.differs(full), "{other:?}");

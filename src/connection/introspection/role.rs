@@ -7,7 +7,7 @@ use crate::base::Error;
 use crate::connection::statement::script::is_utf8_by_name;
 use crate::protocol::data_row::{check_data_row, fields};
 
-/// The role of a server, as it last told it: what a session there may do.
+/// The role of a server, as it last reported it: what a session there may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Out of recovery, and new transactions may write.
@@ -40,7 +40,7 @@ impl Role {
             Some(b"on") => Ok(Self::ReadOnly),
             Some(b"off") => Ok(Self::ReadWrite),
             Some(b"standby") => Ok(Self::Standby),
-            _ => Err(Error::protocol("the server did not tell its role")),
+            _ => Err(Error::protocol("the server did not report its role")),
         }
     }
 

@@ -117,10 +117,10 @@ fn newer_question(oids: &[u32]) -> String {
     )
 }
 
-/// The types that a server has told, by their oids.
+/// The types that a server has described, with their oids.
 pub(in crate::connection) type UserTypes = Vec<(u32, UserType)>;
 
-/// Why a server did not tell types.
+/// Why a server did not describe types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypesRefused {
     /// The refusal is about the question itself, so this role would be refused again: it lacks a
@@ -138,7 +138,7 @@ const MOST_ROLLBACKS: u8 = 5;
 pub struct RefusedInTransaction {
     asked: Vec<u32>,
     /// The types are known if only the question for the database was refused.
-    told: Result<UserTypes, TypesRefused>,
+    types: Result<UserTypes, TypesRefused>,
     why: Box<ServerFields>,
     rollbacks: u8,
 }
@@ -148,7 +148,7 @@ pub struct RefusedInTransaction {
 pub enum TypesOutcome {
     Answered {
         asked: Vec<u32>,
-        told: Result<UserTypes, TypesRefused>,
+        types: Result<UserTypes, TypesRefused>,
     },
     /// Its transaction has to be rolled back to the savepoint.
     Refused(Box<RefusedInTransaction>),
@@ -162,9 +162,9 @@ pub enum TypesOutcome {
 pub(in crate::connection) struct TypesAsked {
     oids: Vec<u32>,
     step: Step,
-    told: UserTypes,
+    types: UserTypes,
     /// All answers about the oids have come.
-    has_told: bool,
+    has_answered: bool,
     realm: Realm,
     /// The first answer is that of a setting.
     sets_by_select: bool,
@@ -206,9 +206,9 @@ impl TypesAsked {
     }
 
     fn in_step(oids: Vec<u32>, step: Step) -> Self {
-        let (told, realm) = (Vec::new(), Realm::default());
-        let has_told = matches!(step, Step::AskingRealm);
-        Self { oids, step, told, has_told, realm, sets_by_select: false, refusal: None }
+        let (types, realm) = (Vec::new(), Realm::default());
+        let has_answered = matches!(step, Step::AskingRealm);
+        Self { oids, step, types, has_answered, realm, sets_by_select: false, refusal: None }
     }
 
     pub(in crate::connection) fn is_of_realm(&self) -> bool {
@@ -240,34 +240,34 @@ impl TypesAsked {
 
     /// Returns the result of the question.
     pub(in crate::connection) fn finish(self) -> TypesAnswer {
-        let Self { oids: asked, step, told, has_told, realm, refusal, .. } = self;
+        let Self { oids: asked, step, types, has_answered, realm, refusal, .. } = self;
         let stands = refusal.as_deref().is_none_or(|refusal| !is_passing(&refusal.code));
         let asks_realm = matches!(step, Step::AskingBehindSavepoint | Step::AskingRealm);
-        let realm = (asks_realm && has_told && stands).then_some(realm);
-        let told = match &refusal {
-            Some(why) if !has_told => Err(TypesRefused {
+        let realm = (asks_realm && has_answered && stands).then_some(realm);
+        let types = match &refusal {
+            Some(why) if !has_answered => Err(TypesRefused {
                 lasts: why.code.starts_with("42") || why.code.starts_with("0A"),
             }),
-            _ => Ok(told),
+            _ => Ok(types),
         };
         let outcome = match (step, refusal) {
             (Step::AskingBehindSavepoint, Some(why)) => {
-                let refused = RefusedInTransaction { asked, told, why, rollbacks: 0 };
+                let refused = RefusedInTransaction { asked, types, why, rollbacks: 0 };
                 TypesOutcome::Refused(Box::new(refused))
             }
             (Step::RollingBack(refused), refusal) => refused.rolled_back(refusal.as_deref()),
-            _ => TypesOutcome::Answered { asked, told },
+            _ => TypesOutcome::Answered { asked, types },
         };
         TypesAnswer { outcome, realm }
     }
 
     /// Takes a row of the answer. A row that makes no sense is dropped.
     pub(in crate::connection) fn row(&mut self, body: &[u8]) {
-        if !self.realm.learn(body)
-            && self.told.len() < self.oids.len()
+        if !self.realm.take_row(body)
+            && self.types.len() < self.oids.len()
             && let Some(known) = read(body)
         {
-            self.told.push(known);
+            self.types.push(known);
         }
     }
 
@@ -280,7 +280,7 @@ impl TypesAsked {
             M::RowDescription(_) | M::ParseComplete | M::BindComplete => Ok(()),
             M::CommandComplete(_) if std::mem::take(&mut self.sets_by_select) => Ok(()),
             M::CommandComplete(tag) => {
-                self.has_told |= tag.starts_with("SELECT");
+                self.has_answered |= tag.starts_with("SELECT");
                 Ok(())
             }
             M::ErrorResponse(fields) => {
@@ -296,7 +296,7 @@ impl RefusedInTransaction {
     /// Takes the answer to a ROLLBACK to the savepoint.
     fn rolled_back(mut self: Box<Self>, refusal: Option<&ServerFields>) -> TypesOutcome {
         match refusal {
-            None => TypesOutcome::Answered { asked: self.asked, told: self.told },
+            None => TypesOutcome::Answered { asked: self.asked, types: self.types },
             Some(refusal) if is_passing(&refusal.code) && self.rollbacks < MOST_ROLLBACKS => {
                 self.rollbacks += 1;
                 TypesOutcome::Refused(self)

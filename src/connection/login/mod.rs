@@ -74,7 +74,7 @@ impl Connection {
                 return session.probe(now, self.written, &mut self.outbox);
             }
             let Some(role) = session.role() else {
-                return Err(Error::protocol("the server did not tell its role"));
+                return Err(Error::protocol("the server did not report its role"));
             };
             let State::Asking { session, .. } = std::mem::replace(&mut self.state, State::Closed)
             else {

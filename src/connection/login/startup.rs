@@ -29,13 +29,13 @@ pub(in crate::connection) struct StartupSettings {
 struct Setting {
     /// Its name, as the server reports it.
     name: String,
-    /// The value that the server told at the login.
+    /// The value that the server reported at the login.
     wanted: String,
     /// The value that the server reports while `wanted` holds. A server may spell it differently
     /// from a pooler, which repeats the client's spelling.
     expected: String,
-    /// The value that the server told last.
-    told: String,
+    /// The value that the server reported last.
+    reported: String,
     /// Whether the form of values depends on it.
     decides: bool,
 }
@@ -57,7 +57,7 @@ impl StartupSettings {
             name: name.to_owned(),
             wanted: value.to_owned(),
             expected: value.to_owned(),
-            told: value.to_owned(),
+            reported: value.to_owned(),
             decides: name != APPLICATION_NAME && !(name == ENCODING && is_utf8),
         });
         Self { settings: settings.collect(), outlast: Outlast::Unknown }
@@ -69,7 +69,7 @@ impl StartupSettings {
         let Some(setting) = self.settings.iter_mut().find(|setting| setting.name == name) else {
             return false;
         };
-        value.clone_into(&mut setting.told);
+        value.clone_into(&mut setting.reported);
         setting.is_lost()
     }
 
@@ -106,11 +106,11 @@ impl StartupSettings {
     /// lost. PgBouncer does not pass on a setting whose last report was empty, and may run these
     /// statements on another server connection than the one that answered the reset. If that one
     /// still has the wanted value, setting it changes nothing, the server reports nothing, and
-    /// PgBouncer does not learn of it. So a setting that was told as empty is set to another value
-    /// first.
+    /// PgBouncer does not notice it. So a setting that was reported as empty is set to another
+    /// value first.
     pub(in crate::connection) fn restore(&self) -> Vec<String> {
         let lost = || self.settings.iter().filter(|setting| setting.is_lost());
-        let empty = lost().filter(|setting| setting.told.is_empty());
+        let empty = lost().filter(|setting| setting.reported.is_empty());
         let first = set(empty.map(|setting| (setting.name.as_str(), OTHER)));
         let second = set(lost().map(|setting| (setting.name.as_str(), setting.wanted.as_str())));
         [first, second].into_iter().flatten().collect()
@@ -119,19 +119,19 @@ impl StartupSettings {
     /// The server has set them again.
     pub(in crate::connection) fn were_restored(&mut self) -> Result<(), Error> {
         self.check_encoding()?;
-        self.settings.iter_mut().for_each(|setting| setting.expected.clone_from(&setting.told));
+        self.settings.iter_mut().for_each(|setting| setting.expected.clone_from(&setting.reported));
         Ok(())
     }
 
     pub(in crate::connection) fn check_encoding(&self) -> Result<(), Error> {
         let encoding = self.settings.iter().find(|setting| setting.name == ENCODING);
-        encoding.map_or(Ok(()), |encoding| check_encoding(&encoding.told))
+        encoding.map_or(Ok(()), |encoding| check_encoding(&encoding.reported))
     }
 }
 
 impl Setting {
     fn is_lost(&self) -> bool {
-        self.told != self.expected
+        self.reported != self.expected
     }
 }
 
@@ -184,18 +184,18 @@ mod tests {
     use super::*;
     use crate::config::from_json;
 
-    fn settings(told: &[(&str, &str)]) -> StartupSettings {
+    fn settings(reported: &[(&str, &str)]) -> StartupSettings {
         let options = serde_json::json!({
             "hosts": ["h1"], "user": "u", "applicationName": "a'b",
             "parameters": { "timezone": "asia/tokyo", "options": "--intervalstyle=sql_standard" },
         });
         let Ok(config) = from_json(&options) else { panic!("the options are right") };
         let mut parameters = Parameters::default();
-        told.iter().for_each(|(name, value)| parameters.set(name, value));
+        reported.iter().for_each(|(name, value)| parameters.set(name, value));
         StartupSettings::new(&parameters, &config)
     }
 
-    const TOLD: [(&str, &str); 6] = [
+    const REPORTED: [(&str, &str); 6] = [
         ("client_encoding", "UTF8"),
         ("server_encoding", "UTF8"),
         ("application_name", "a'b"),
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_was_named_and_is_lost_is_set_again_and_nothing_else() {
-        let mut settings = settings(&TOLD);
+        let mut settings = settings(&REPORTED);
         assert!(!settings.outlast_reset(), "nobody knows that yet");
         assert!(!settings.report("DateStyle", "German, DMY"), "that was not named");
         assert!(settings.report("TimeZone", "UTC") && settings.report("application_name", ""));
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_server_that_has_kept_them_once_keeps_them() {
-        let mut settings = settings(&TOLD);
+        let mut settings = settings(&REPORTED);
         settings.were_reset();
         assert!(settings.outlast_reset());
         settings.report("application_name", "");

@@ -27,7 +27,7 @@ pub(in crate::connection) enum Ended {
     },
     /// The part that had to come first is answered, and the statement has not run.
     Described {
-        told: Option<Arc<Description>>,
+        description: Option<Arc<Description>>,
     },
     /// A read with a column in a format that this client can't read: the column has another type by
     /// now.
@@ -35,7 +35,7 @@ pub(in crate::connection) enum Ended {
         /// The column came as text whose form the session's settings decide.
         is_text: bool,
     },
-    /// A value does not fit its parameter, whose type was told in the same transaction.
+    /// A value does not fit its parameter, whose type was described in the same transaction.
     EncodeError {
         error: Error,
     },

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Parsing:    (Close ▶) Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Complete
-//! Typing:     Parse ▶ ParameterDescription ▶ Describe ▶ Complete
+//! Describing: Parse ▶ ParameterDescription ▶ Describe ▶ Complete
 //! Prepared:   Bind ▶ Execute ▶ Complete; with a pooler ParameterDescription ▶ Describe ▶ Bind ...
 //! Steps:      Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Parse ▶ ... ▶ Complete
 //! Script:     Execute ▶ Execute ▶ ... (the simple protocol says nothing of Parse and Bind)
@@ -90,13 +90,13 @@ pub(in crate::connection) struct Exchange {
     reads_text: bool,
 }
 
-/// What a message has taught the connection, in addition to the answer itself.
-pub(in crate::connection) enum Learned {
+/// What the connection has to do after a message of the answer.
+pub(in crate::connection) enum Progress {
     Nothing,
     /// The next step of a script is due.
     Step,
-    /// The server's description of the statement. [`Exchange::tell`] continues with the description
-    /// that the pool knows now.
+    /// The server's description of the statement. [`Exchange::set_description`] continues with the
+    /// description that the pool knows now.
     Description(Arc<Description>),
     /// The server waits for the data of a COPY. This client has none, and the server may send data
     /// too.
@@ -117,7 +117,7 @@ impl Exchange {
             Flight::Parsing(Parsing { begins: Begins::Description, .. }) => {
                 Step::ParameterDescription
             }
-            Flight::Parsing(_) | Flight::Typing { .. } | Flight::Steps(_) => Step::Parse,
+            Flight::Parsing(_) | Flight::Describing { .. } | Flight::Steps(_) => Step::Parse,
             Flight::Prepared { .. } => Step::Bind,
             Flight::Script { .. } => Step::Execute,
             Flight::Prelude => Step::Complete,
@@ -239,7 +239,7 @@ impl Exchange {
         self.give_up(TooLarge::ForLimit);
         self.step = match self.flight {
             Flight::Parsing(_) => Step::Bind,
-            Flight::Typing { .. } => Step::Complete,
+            Flight::Describing { .. } => Step::Complete,
             _ => Step::Execute,
         };
         Ok(())
@@ -248,7 +248,7 @@ impl Exchange {
     pub(in crate::connection) fn message(
         &mut self,
         message: BackendMessage<'_>,
-    ) -> Result<Learned, Error> {
+    ) -> Result<Progress, Error> {
         use BackendMessage as M;
         match (self.step, &mut self.flight, message) {
             (Step::Refused, _, message) => return Err(self.unexpected(message.name())),
@@ -265,7 +265,7 @@ impl Exchange {
                 self.step = Step::Refused;
                 self.rows = Rows::default();
                 if matches!(self.flight, Flight::Steps(_)) {
-                    return Ok(Learned::Step);
+                    return Ok(Progress::Step);
                 }
             }
             (_, _, message) if self.prelude.is_pending() => {
@@ -282,7 +282,7 @@ impl Exchange {
             (
                 Step::ParameterDescription,
                 Flight::Parsing(Parsing { parameter_types, .. })
-                | Flight::Typing { parameter_types, .. },
+                | Flight::Describing { parameter_types, .. },
                 M::ParameterDescription(types),
             ) => {
                 *parameter_types = types;
@@ -294,25 +294,25 @@ impl Exchange {
             (Step::Describe, _, M::NoData) => return Ok(self.describe(None)),
             (Step::Types, _, M::ParseComplete | M::BindComplete) => {}
             (Step::Types, Flight::Steps(steps), M::CommandComplete(_)) => {
-                steps.told().iter().for_each(|(oid, known)| self.verbatim.learn(*oid, known));
+                steps.take_types().iter().for_each(|(oid, known)| self.verbatim.add(*oid, known));
                 self.step = match steps.answered() {
                     Next::Types => Step::Types,
                     Next::Statement => Step::Parse,
                 };
-                return Ok(Learned::Step);
+                return Ok(Progress::Step);
             }
-            (Step::Bind, Flight::Prepared { told, asked, .. }, M::BindComplete) => {
-                let shape = |told: &Arc<Description>| match asked {
-                    None => told.shape.clone(),
-                    Some(asked) => asked.shape_of(told, &self.verbatim),
+            (Step::Bind, Flight::Prepared { description, asked, .. }, M::BindComplete) => {
+                let shape = |description: &Arc<Description>| match asked {
+                    None => description.shape.clone(),
+                    Some(asked) => asked.shape_of(description, &self.verbatim),
                 };
-                self.shape = told.get().and_then(shape);
+                self.shape = description.get().and_then(shape);
                 self.step = Step::Execute;
             }
             (Step::Bind, _, M::BindComplete) => self.step = Step::Execute,
             (Step::Execute, Flight::Script { reads_text }, M::RowDescription(fields)) => {
                 let is_kept = *reads_text || fields.iter().all(|field| is_of_text(field.type_oid));
-                // A rule may turn one command into several queries. The server does not tell where
+                // A rule may turn one command into several queries. The server does not say where
                 // the first one ends.
                 if self.shape.is_some() {
                     self.complete(CommandTag::EMPTY);
@@ -329,12 +329,12 @@ impl Exchange {
             (Step::Execute, _, M::EmptyQueryResponse) => self.complete(CommandTag::EMPTY),
             (Step::Execute, _, M::CopyInResponse) if self.copied.is_none() => {
                 self.copied = Some(Copied::FromStdin);
-                return Ok(Learned::Copy(Copied::FromStdin));
+                return Ok(Progress::Copy(Copied::FromStdin));
             }
             (Step::Execute, _, M::CopyBothResponse) if self.copied.is_none() => {
                 self.copied = Some(Copied::Both);
                 self.step = Step::Copy;
-                return Ok(Learned::Copy(Copied::Both));
+                return Ok(Progress::Copy(Copied::Both));
             }
             // This client has no place for the data.
             (Step::Execute, _, M::CopyOutResponse) => {
@@ -345,7 +345,7 @@ impl Exchange {
             (Step::Copy, _, M::CopyDone) => self.step = Step::Execute,
             (_, _, message) => return Err(self.unexpected(message.name())),
         }
-        Ok(Learned::Nothing)
+        Ok(Progress::Nothing)
     }
 
     /// Whether the server may have begun to run the statement, or the first of several.
@@ -361,10 +361,10 @@ impl Exchange {
             fields.code == "01000" && fields.routine.as_deref() == Some("SyncRepWaitForLSN");
     }
 
-    fn describe(&mut self, fields: Option<Vec<Field>>) -> Learned {
+    fn describe(&mut self, fields: Option<Vec<Field>>) -> Progress {
         let (types, next) = match &mut self.flight {
             Flight::Parsing(parsing) => (std::mem::take(&mut parsing.parameter_types), Step::Bind),
-            Flight::Typing { parameter_types, .. } => {
+            Flight::Describing { parameter_types, .. } => {
                 (std::mem::take(parameter_types), Step::Complete)
             }
             Flight::Steps(steps) => {
@@ -372,27 +372,27 @@ impl Exchange {
                 let lacks_types =
                     steps.lacks_types(self.shape.as_deref(), self.verbatim.is_refused());
                 self.step = if lacks_types { Step::Types } else { Step::Bind };
-                return Learned::Step;
+                return Progress::Step;
             }
             // These never come to a step at which a description is due.
             Flight::Prepared { .. } | Flight::Script { .. } | Flight::Prelude => {
-                return Learned::Nothing;
+                return Progress::Nothing;
             }
         };
         self.step = next;
-        Learned::Description(Arc::new(Description::new(types, fields, &self.verbatim)))
+        Progress::Description(Arc::new(Description::new(types, fields, &self.verbatim)))
     }
 
     /// Takes the description that the pool knows. Equal descriptions are the same object there, so
     /// that the same code builds their rows.
-    pub(in crate::connection) fn tell(&mut self, known: &Arc<Description>) {
+    pub(in crate::connection) fn set_description(&mut self, known: &Arc<Description>) {
         match &mut self.flight {
             Flight::Parsing(parsing) => {
                 self.shape = parsing.asked.shape_of(known, &self.verbatim);
                 // Each flight has a cell of its own, which is filled once.
-                let _ = parsing.told.set(Arc::clone(known));
+                let _ = parsing.description.set(Arc::clone(known));
             }
-            Flight::Typing { told, .. } => *told = Some(Arc::clone(known)),
+            Flight::Describing { description, .. } => *description = Some(Arc::clone(known)),
             _ => {}
         }
     }
@@ -543,7 +543,7 @@ impl Exchange {
                 Flight::Parsing(parsing) => parsing.relies,
                 Flight::Prepared { relies, .. } => *relies,
                 Flight::Steps(steps) => steps.relies(),
-                Flight::Typing { .. } | Flight::Script { .. } | Flight::Prelude => Relies::No,
+                Flight::Describing { .. } | Flight::Script { .. } | Flight::Prelude => Relies::No,
             };
             return Ended::Refused {
                 staleness: staleness(&fields, self.refused_at, relies),
@@ -559,12 +559,14 @@ impl Exchange {
             };
         }
         if let Some(why) = self.too_large.take() {
-            let has_run = !matches!(self.flight, Flight::Typing { .. });
+            let has_run = !matches!(self.flight, Flight::Describing { .. });
             return Ended::TooLarge { why, has_run };
         }
         match &mut self.flight {
-            Flight::Typing { told, .. } => return Ended::Described { told: told.take() },
-            Flight::Prelude => return Ended::Described { told: None },
+            Flight::Describing { description, .. } => {
+                return Ended::Described { description: description.take() };
+            }
+            Flight::Prelude => return Ended::Described { description: None },
             Flight::Steps(steps) => match steps.held_mut().and_then(Held::take_unrun) {
                 Some(Unrun::LacksType) => return Ended::Unreadable { is_text: false },
                 Some(Unrun::EncodeError(error)) => return Ended::EncodeError { error },

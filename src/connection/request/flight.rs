@@ -6,7 +6,7 @@ use super::step::{Sending, Step};
 use super::steps::Steps;
 use crate::base::ServerFields;
 use crate::connection::statement::Description;
-use crate::connection::statement::prepared::Told;
+use crate::connection::statement::prepared::DescriptionCell;
 use crate::connection::statement::staleness::Relies;
 use crate::types::{Shape, Verbatim};
 
@@ -18,11 +18,11 @@ pub(in crate::connection) enum Flight {
     Parsing(Parsing),
     /// Only the description is asked for, since a parameter can't be encoded before its type is
     /// known.
-    Typing { parameter_types: Vec<u32>, told: Option<Arc<Description>> },
+    Describing { parameter_types: Vec<u32>, description: Option<Arc<Description>> },
     /// The statement is prepared on this connection.
     Prepared {
         name: Arc<str>,
-        told: Told,
+        description: DescriptionCell,
         /// The formats of the results, if it was sent before this connection's description had
         /// come.
         asked: Option<Asked>,
@@ -81,7 +81,7 @@ impl Flight {
 
     /// Whether it runs nothing of the statement.
     pub(in crate::connection) fn is_preparation(&self) -> bool {
-        matches!(self, Self::Typing { .. } | Self::Prelude)
+        matches!(self, Self::Describing { .. } | Self::Prelude)
     }
 }
 
@@ -100,7 +100,7 @@ pub(in crate::connection) struct Parsing {
     /// The name under which the statement is kept.
     pub(in crate::connection) name: Option<Arc<str>>,
     pub(in crate::connection) begins: Begins,
-    pub(in crate::connection) told: Told,
+    pub(in crate::connection) description: DescriptionCell,
     pub(in crate::connection) asked: Asked,
     pub(in crate::connection) relies: Relies,
     pub(in crate::connection) parameter_types: Vec<u32>,
@@ -125,12 +125,12 @@ impl Asked {
     /// The shape of rows in these formats, for a statement with this description.
     pub(in crate::connection) fn shape_of(
         &self,
-        told: &Description,
+        description: &Description,
         verbatim: &Verbatim,
     ) -> Option<Arc<Shape>> {
         match self {
-            Self::Text => told.text.clone(),
-            Self::Like(shape) => told.in_formats_of(shape, verbatim),
+            Self::Text => description.text.clone(),
+            Self::Like(shape) => description.in_formats_of(shape, verbatim),
         }
     }
 }

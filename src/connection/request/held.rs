@@ -1,6 +1,7 @@
 //! One statement that is described and run in the same transaction, with a single Sync behind both
 //! (`steps`). From its Parse on the server holds a lock on each of its tables, so that no DDL comes
-//! between what is told of parameters and columns, what users' types among them are, and the rows.
+//! between the description of parameters and columns, the description of users' types among them,
+//! and the rows.
 //!
 //! It takes up to four round trips more than a flight. So it is for statements alone that servers
 //! have refused, again and again, for what was told before.
@@ -25,7 +26,7 @@ pub(in crate::connection) struct Held {
     declared: Option<Arc<Description>>,
     /// As the server inferred them.
     parameter_types: Vec<u32>,
-    /// What the server has told of users' types.
+    /// The users' types that the server has described.
     catalog: Catalog,
     unrun: Option<Unrun>,
 }
@@ -43,7 +44,7 @@ impl Held {
     pub(in crate::connection) fn new(request: &Request<'_>) -> Self {
         Self {
             params: request.params.clone(),
-            declared: request.told().cloned(),
+            declared: request.description.get().cloned(),
             parameter_types: Vec::new(),
             catalog: Catalog::default(),
             unrun: None,
@@ -52,21 +53,21 @@ impl Held {
 
     /// The types that are declared to the server.
     pub(in crate::connection) fn declared(&self) -> &[u32] {
-        self.declared.as_ref().map_or(&[], |told| &told.parameter_types)
+        self.declared.as_ref().map_or(&[], |own| &own.parameter_types)
     }
 
     pub(in crate::connection) fn infer(&mut self, parameter_types: Vec<u32>) {
         self.parameter_types = parameter_types;
     }
 
-    /// The users' types that have to be told before it runs: all of its results', and those of its
-    /// parameters that a value depends on.
+    /// The users' types that have to be resolved before the statement runs: all of its results',
+    /// and those of its parameters that a value depends on.
     pub(in crate::connection) fn user_types(&self, shape: Option<&Shape>) -> Vec<u32> {
         let inferred = |oid: &u32| ParameterType::inferred(*oid);
-        let fits: Vec<_> = self.parameter_types.iter().map(inferred).collect();
-        let needs_told = self.declared.is_none() && self.params.needs_told(&fits);
-        let of_values = self.parameter_types.iter().zip(&fits);
-        let of_values = of_values.filter(|(_, of)| needs_told && of.is_untold());
+        let resolved: Vec<_> = self.parameter_types.iter().map(inferred).collect();
+        let needs_resolution = self.declared.is_none() && self.params.needs_resolution(&resolved);
+        let of_values = self.parameter_types.iter().zip(&resolved);
+        let of_values = of_values.filter(|(_, of)| needs_resolution && of.is_unresolved());
         let of_results = shape.into_iter().flat_map(Shape::user_types);
         let mut oids: Vec<_> = of_values.map(|(oid, _)| *oid).chain(of_results).collect();
         oids.sort_unstable();
@@ -74,38 +75,38 @@ impl Held {
         oids
     }
 
-    /// What the server has told of such types.
-    pub(in crate::connection) fn learn(&mut self, asked: &[u32], told: &UserTypes) {
-        if !asked.iter().all(|oid| told.iter().any(|(known, _)| known == oid)) {
+    /// Adds the users' types that the server has described.
+    pub(in crate::connection) fn add_types(&mut self, asked: &[u32], types: &UserTypes) {
+        if !asked.iter().all(|oid| types.iter().any(|(known, _)| known == oid)) {
             self.unrun = Some(Unrun::LacksType);
         }
-        self.catalog.learn(asked, told.clone());
+        self.catalog.add(asked, types.clone());
     }
 
     /// Binds it and runs it, unless a value can't be written.
     pub(in crate::connection) fn run(&mut self, shape: Option<&Shape>, out: &mut BytesMut) {
-        let fits: Vec<_> = match &self.declared {
-            Some(told) => told.fits.clone(),
+        let resolved: Vec<_> = match &self.declared {
+            Some(own) => own.resolved.clone(),
             None => {
                 let of = |oid: &u32| self.catalog.parameter_type(*oid).taken_as_it_is();
                 self.parameter_types.iter().map(of).collect()
             }
         };
         let mark = out.len();
-        let done = bind_and_run(out, "", &self.params, Values::Fitted(&fits), shape);
+        let done = bind_and_run(out, "", &self.params, Values::Encoded(&resolved), shape);
         if done.is_err() {
             out.truncate(mark);
         }
         self.unrun = done.err().map(Unrun::EncodeError);
     }
 
-    /// Puts what was told into its result.
+    /// Puts the names of users' types into the shape of its result.
     pub(in crate::connection) fn name_types(&mut self, shape: Arc<Shape>) -> Arc<Shape> {
         self.catalog.name_types(&shape).unwrap_or(shape)
     }
 
     pub(in crate::connection) fn relies(&self) -> Relies {
-        if self.declared.is_some() { Relies::Told } else { Relies::OnLocks }
+        if self.declared.is_some() { Relies::Fresh } else { Relies::OnLocks }
     }
 
     pub(in crate::connection) fn is_unrun(&self) -> bool {

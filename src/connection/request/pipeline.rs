@@ -45,7 +45,7 @@ pub(in crate::connection) enum Kind {
         probe: bool,
         asked: bool,
         /// The role in the answer to the question.
-        told: Option<Role>,
+        role: Option<Role>,
         /// The question for the process that serves the session, which a session's first barrier
         /// brings along.
         process: Option<ProcessAsked>,

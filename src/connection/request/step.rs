@@ -42,7 +42,7 @@ pub(in crate::connection) enum Sending {
     Extended,
     /// The extended protocol, one statement of the text after the other.
     Steps {
-        /// Earlier statements may have committed something that no command tag tells of.
+        /// Earlier statements may have committed something that no command tag shows.
         has_left: bool,
     },
 }

@@ -50,10 +50,10 @@ pub(in crate::connection) struct Steps {
     /// Whether the role may read types. A refusal would end the open transaction.
     right: Right,
     /// The user-made types that were asked for, which of them by the last question, and what the
-    /// server has told of them.
+    /// server has said of them.
     asked: Vec<u32>,
     asking: Range<usize>,
-    told: UserTypes,
+    types: UserTypes,
     /// Where it is no script, but a single statement.
     held: Option<Box<Held>>,
 }
@@ -124,7 +124,7 @@ impl Steps {
             right: Right::Unknown,
             asked: Vec::new(),
             asking: 0..0,
-            told: Vec::new(),
+            types: Vec::new(),
             held,
         }
     }
@@ -187,12 +187,13 @@ impl Steps {
             return false;
         }
         let start = self.asked.len();
-        let untold = match &self.held {
+        let unresolved = match &self.held {
             Some(held) => held.user_types(shape),
-            None => shape.map(Shape::untold).unwrap_or_default(),
+            None => shape.map(Shape::unresolved).unwrap_or_default(),
         };
-        let untold = untold.into_iter().filter(|oid| !self.asked.contains(oid)).collect::<Vec<_>>();
-        self.asked.extend(untold);
+        let unresolved =
+            unresolved.into_iter().filter(|oid| !self.asked.contains(oid)).collect::<Vec<_>>();
+        self.asked.extend(unresolved);
         self.asking = start..self.asked.len();
         !self.asking.is_empty()
     }
@@ -215,10 +216,10 @@ impl Steps {
     pub(in crate::connection) fn row(&mut self, body: &[u8]) {
         if let Right::Asked { has } = &mut self.right {
             *has = user_types::grants(body);
-        } else if self.told.len() < self.asked.len()
+        } else if self.types.len() < self.asked.len()
             && let Some(known) = user_types::read(body)
         {
-            self.told.push(known);
+            self.types.push(known);
         }
     }
 
@@ -234,12 +235,12 @@ impl Steps {
         self.right == Right::Denied
     }
 
-    pub(in crate::connection) fn told(&mut self) -> UserTypes {
-        let told = std::mem::take(&mut self.told);
+    pub(in crate::connection) fn take_types(&mut self) -> UserTypes {
+        let types = std::mem::take(&mut self.types);
         if let Some(held) = self.held.as_mut().filter(|_| self.right == Right::Granted) {
-            held.learn(self.asked.get(self.asking.clone()).unwrap_or_default(), &told);
+            held.add_types(self.asked.get(self.asking.clone()).unwrap_or_default(), &types);
         }
-        told
+        types
     }
 
     /// The types of a single statement's parameters.
@@ -257,7 +258,7 @@ impl Steps {
         self.held.as_ref().map_or(Relies::No, |held| held.relies())
     }
 
-    /// Describes the statement once more, by the types that were told.
+    /// Describes the statement once more, by the types that are known now.
     pub(in crate::connection) fn again(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         if self.held.as_ref().is_some_and(|held| held.is_unrun()) {
             return self.end(out);
@@ -287,7 +288,7 @@ impl Steps {
         refused.position = refused.position.map(|position| position.saturating_add(before));
     }
 
-    /// Whether the statements may have committed something that no command tag tells of, judging by
+    /// Whether the statements may have committed something that no command tag shows, judging by
     /// the step at which the server refused one.
     pub(in crate::connection) fn has_left(&self, step: Step, refused: &ServerFields) -> bool {
         let running = self.running.1;

@@ -11,11 +11,11 @@ use crate::types::{ParameterType, Params, Shape};
 /// How the values of a request are written.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::connection) enum Values<'a> {
-    /// As text that is right for any type that the server infers. Carries the types as they were
-    /// last told.
+    /// As text that is right for any type that the server infers. Carries the types of the last
+    /// description.
     Plain(&'a [ParameterType]),
     /// Encoded for these types.
-    Fitted(&'a [ParameterType]),
+    Encoded(&'a [ParameterType]),
 }
 
 /// Parses, describes and runs a statement. `types` are declared to the server, which infers them if
@@ -47,16 +47,16 @@ pub(in crate::connection) fn bind_and_run(
     values: Values<'_>,
     results: Option<&Shape>,
 ) -> Result<(), Error> {
-    let (Values::Plain(types) | Values::Fitted(types)) = values;
+    let (Values::Plain(types) | Values::Encoded(types)) = values;
     let not_known = &ParameterType::NOT_KNOWN;
     let type_of = |n: usize| types.get(n).unwrap_or(not_known);
     let format_of = |n: usize| match values {
         Values::Plain(_) => Format::Text,
-        Values::Fitted(_) => params.format(n, type_of(n)),
+        Values::Encoded(_) => params.format(n, type_of(n)),
     };
     let encode = |n: usize, out: &mut BytesMut| match values {
         Values::Plain(_) => params.encode_plain(n, type_of(n), out),
-        Values::Fitted(_) => params.encode(n, type_of(n), out),
+        Values::Encoded(_) => params.encode(n, type_of(n), out),
     };
     let columns = results.map_or(&[][..], Shape::columns);
     let results = columns.iter().map(|column| column.field.format);

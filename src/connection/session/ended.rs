@@ -36,7 +36,7 @@ impl Session {
         shared: &mut Shared<'_>,
     ) -> Answer {
         match ended {
-            Ended::Described { told } => Answer::Described { told },
+            Ended::Described { description } => Answer::Described { description },
             Ended::Unreadable { is_text } => {
                 // The description doesn't say yet what user-made types are. The pool asks for these
                 // only after a statement was described before its first use.
@@ -47,7 +47,7 @@ impl Session {
                 let class = ErrorClass::Configuration;
                 let error = Error::new(class, "HYPERION_BINARY_RESULT", message);
                 let error = error.with_outcome(Outcome::NotCommitted);
-                Answer::Refused { error, remedy: Remedy::Told }
+                Answer::Refused { error, remedy: Remedy::DescribeFirst }
             }
             Ended::EncodeError { error } => {
                 let error = error.with_outcome(Outcome::NotSent);
@@ -126,7 +126,7 @@ impl Session {
                     (_, Some(name)) => self.prepared.doom_name(id, name),
                 }
                 if staleness != Staleness::No {
-                    self.prepared.unlearn(id);
+                    self.prepared.forget(id);
                 }
                 if staleness == Staleness::Description
                     && let Some(statement) = shared.statements.get_mut(id)
@@ -136,7 +136,7 @@ impl Session {
                 let remedy = match staleness {
                     Staleness::No if check_failed || types_refused => Remedy::Anew,
                     Staleness::No => Remedy::Nothing,
-                    Staleness::Types => Remedy::Told,
+                    Staleness::Types => Remedy::DescribeFirst,
                     _ => Remedy::Anew,
                 };
                 if script && had_results {
@@ -174,7 +174,7 @@ impl Session {
         }
     }
 
-    /// The error of a refused request, as its caller is told. A failed transaction parses no
+    /// The error of a refused request, as its caller gets it. A failed transaction parses no
     /// statement, and the server looks for a prepared statement before it looks at the transaction.
     /// So it reports 26000, and this returns the transaction's own error in its place, unless the
     /// statement ends the transaction.
@@ -226,7 +226,7 @@ impl Session {
             // description runs nothing.
             let untouched = item.start >= written
                 || (self.never_handed_on && !Mutation::DoubtDismissal.is_on())
-                || matches!(exchange.flight, Flight::Typing { .. })
+                || matches!(exchange.flight, Flight::Describing { .. })
                 || (self.fatal && behind > 0)
                 || (self.skipped && behind == 0);
             let outcome = if untouched { Outcome::NotSent } else { Outcome::Unknown };

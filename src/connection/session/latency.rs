@@ -22,7 +22,7 @@ enum Heard {
 }
 
 impl Latency {
-    /// Takes how long a barrier's answer took. Returns that if it tells the round trip.
+    /// Takes how long a barrier's answer took. Returns it if it measures the round trip.
     pub(in crate::connection) fn barrier(
         &mut self,
         took: Duration,
@@ -56,7 +56,7 @@ impl Latency {
         }
     }
 
-    /// Whether the time of a request can be told that is read together with its barrier.
+    /// Whether the duration of a request is known that is read together with its barrier.
     pub(in crate::connection) fn knows_way(&self) -> bool {
         self.way.is_some()
     }

@@ -2,7 +2,7 @@
 //!
 //! The server takes requests one after the other and answers each with a ReadyForQuery. Reports of
 //! its settings that come in between belong to the ReadyForQuery that follows. So each request
-//! knows the role that the server had told before it and after it.
+//! knows the role that the server had reported before it and after it.
 
 pub(in crate::connection) mod latency;
 pub(in crate::connection) mod settings;
@@ -31,7 +31,7 @@ use crate::connection::introspection::role::{Parameters, Role};
 use crate::connection::introspection::user_types::TypesAnswer;
 use crate::connection::login::handshake::BackendKey;
 use crate::connection::login::startup::StartupSettings;
-use crate::connection::request::exchange::{Exchange, Flight, Learned, Terms};
+use crate::connection::request::exchange::{Exchange, Flight, Progress, Terms};
 use crate::connection::request::pipeline::{self, Item, Kind, Pipeline, ResetStep};
 use crate::connection::request::prelude::Prelude;
 use crate::connection::request::step::unexpected;
@@ -50,13 +50,13 @@ pub(super) struct Session {
     status: TransactionStatus,
     /// The status before the request that was answered last.
     status_before: TransactionStatus,
-    /// The role as the server told it last, and as it had told it by its last ReadyForQuery.
+    /// The role that the server reported last, and the one that it had reported by ReadyForQuery.
     role: Option<Role>,
     role_at_ready: Option<Role>,
     reports_role: bool,
     doubt: Doubt,
     asking: Asking,
-    /// The server does not tell its place in the cluster.
+    /// The server refuses to report its place in the cluster.
     refuses_place: bool,
     max_result_bytes: usize,
     /// The options allow a read to run twice if its text shows nothing against it.
@@ -182,7 +182,7 @@ impl Session {
         pipeline::is_vacant(&self.pipeline)
     }
 
-    /// Whether names may mean something else for other sessions, which have not been told so.
+    /// Whether names may mean something else for other sessions, which do not know that yet.
     pub(super) fn has_moved_names(&self) -> bool {
         self.names.have_moved_for_all()
     }
@@ -215,8 +215,8 @@ impl Session {
         self.asked_at
     }
 
-    /// When the server last told its role.
-    pub(super) fn role_told_at(&self) -> Instant {
+    /// When the server last reported its role.
+    pub(super) fn role_reported_at(&self) -> Instant {
         if self.reports_role { self.last_ready } else { self.asked_at }
     }
 
@@ -342,12 +342,12 @@ impl Session {
             frontend::sync(out)?;
             (flight, prelude)
         };
-        let runs = !matches!(flight, Flight::Typing { .. } | Flight::Prelude);
+        let runs = !matches!(flight, Flight::Describing { .. } | Flight::Prelude);
         let moves_for_all = runs && self.names.sent(statement.naming);
         self.made_role |= runs && statement.naming.makes_role;
         self.style.ask(statement.session_effects);
         let how = match flight {
-            Flight::Typing { .. } | Flight::Prelude => Sent::Question,
+            Flight::Describing { .. } | Flight::Prelude => Sent::Question,
             Flight::Steps(_) => Sent::Steps,
             _ => Sent::Request,
         };
@@ -432,7 +432,7 @@ impl Session {
             {
                 return Ok(());
             }
-            // A refusal tells nothing of the role of a session that was established.
+            // A refusal says nothing about the role of an established session.
             Kind::Barrier { asked: true, .. }
                 if self.role.is_some() && matches!(message, M::ErrorResponse(_)) =>
             {
@@ -442,30 +442,30 @@ impl Session {
         };
         let id = exchange.statement;
         match exchange.message(message)? {
-            Learned::Nothing => {}
-            Learned::Step => self.go_on(now, sent, out)?,
-            Learned::Description(told) => {
+            Progress::Nothing => {}
+            Progress::Step => self.go_on(now, sent, out)?,
+            Progress::Description(description) => {
                 let Some(statement) = shared.statements.get_mut(id) else {
-                    exchange.tell(&told);
+                    exchange.set_description(&description);
                     return Ok(());
                 };
-                let runs = !matches!(exchange.flight, Flight::Typing { .. });
+                let runs = !matches!(exchange.flight, Flight::Describing { .. });
                 if statement.naming.names_result && runs {
-                    exchange.tell(&told);
+                    exchange.set_description(&description);
                     return Ok(());
                 }
                 let sql = Arc::clone(&statement.sql);
-                let known = shared.statements.describe(id, exchange.moment.at, told);
-                exchange.tell(&known);
+                let known = shared.statements.describe(id, exchange.moment.at, description);
+                exchange.set_description(&known);
                 let is_kept = exchange.describes_anew()
                     && exchange.name().is_some_and(|name| self.prepared.is_as(id, name, &known));
                 if exchange.preparing().is_none() && !is_kept {
-                    self.prepared.learn(id, &sql, &known, exchange.moment);
+                    self.prepared.remember(id, &sql, &known, exchange.moment);
                 }
             }
             // The server would take the messages that were sent after it for the COPY's data.
-            Learned::Copy(copied) if !alone => return Err(copied.refusal()),
-            Learned::Copy(copied) => self.refuse_copy(copied, out)?,
+            Progress::Copy(copied) if !alone => return Err(copied.refusal()),
+            Progress::Copy(copied) => self.refuse_copy(copied, out)?,
         }
         Ok(())
     }
@@ -500,13 +500,13 @@ impl Session {
             events.push_back(Event::Contradicted);
         }
         self.last_ready = now;
-        // Where the role is not reported, only an answer to the question for it tells it.
-        if self.reports_role || matches!(item.kind, Kind::Barrier { told: Some(_), .. }) {
+        // Where the role is not reported, only an answer to the question for it shows it.
+        if self.reports_role || matches!(item.kind, Kind::Barrier { role: Some(_), .. }) {
             self.asked_at = item.queued_at;
         }
         let (took, parted) = match item.kind {
             Kind::Request { .. } => self.lead.request(now, item.queued_at, took),
-            // Behind others it may be heard with them, and then tells nothing of the round trip.
+            // Behind others it may be heard with them, and then says nothing about the round trip.
             Kind::Barrier { together, .. } if !waited => {
                 self.round_trip = self.lead.barrier(took, together).or(self.round_trip);
                 (took, None)
@@ -588,10 +588,10 @@ impl Session {
         self.open_gate();
         self.begin_steps(sent, out)?;
         if self.pipeline.is_empty() && status == TransactionStatus::Idle {
-            self.style.rest();
+            self.style.on_idle();
             self.refuses_types &= self.tidiness != Cleanliness::Clean;
             self.aborted = None;
-            if self.names.rest() {
+            if self.names.on_idle() {
                 shared.statements.names_moved();
             }
         }

@@ -22,8 +22,8 @@ use crate::protocol::frontend;
 /// In which form a server that does not report its role is asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asking {
-    /// In full. If the server refuses that, the plain question tells only whether new transactions
-    /// may write, and can't tell a standby from a fenced primary.
+    /// In full. If the server refuses that, the plain question shows only whether new transactions
+    /// may write, and can't distinguish a standby from a fenced primary.
     InFull {
         may_fall_back: bool,
     },
@@ -82,12 +82,12 @@ impl Session {
         must
     }
 
-    /// Whether the server has refused to tell its place in the cluster, and would refuse again.
+    /// Whether the server has refused to report its place in the cluster, and would refuse again.
     pub(in crate::connection) fn refuses_place(&self) -> bool {
         self.refuses_place
     }
 
-    /// Sends a bare Sync or the question for the role, so that the server tells what has changed.
+    /// Sends a bare Sync or the question for the role, so that the server reports what has changed.
     pub(in crate::connection) fn probe(
         &mut self,
         now: Instant,
@@ -216,7 +216,7 @@ impl Session {
         frontend::sync(out)?;
         let process = Some(ProcessAsked::default());
         let kind =
-            Kind::Barrier { probe: false, asked: false, told: None, process, together: false };
+            Kind::Barrier { probe: false, asked: false, role: None, process, together: false };
         let end = sent + out.len() as u64;
         push(&mut self.pipeline, self.far_end.may_be_pooler(), kind, now, start..end);
         Ok(())
@@ -237,15 +237,15 @@ impl Session {
         self.place_is_due || self.pipeline.iter().any(asks)
     }
 
-    /// Whether an item that is sent now stands behind one whose answer will tell the role. An
-    /// item that was sent earlier does not count: its answer may be on its way already, and older
-    /// than a fence.
+    /// Whether an item that is sent now stands behind one whose answer will show the role. An item
+    /// that was sent earlier does not count: its answer may be on its way already, and older than a
+    /// fence.
     pub(super) fn has_barrier(&self, now: Instant) -> bool {
         let is_new = |item: &Item| item.queued_at == now || Mutation::TakeOldBarrier.is_on();
         self.reports_role && self.pipeline.back().is_some_and(is_new)
     }
 
-    /// Whether a barrier can tell the role. A server that has to be asked is not asked inside a
+    /// Whether a barrier can show the role. A server that has to be asked is not asked inside a
     /// transaction: the transaction may be read-only by itself, may have failed, or may be one
     /// whose first statement is still to come.
     pub(super) fn may_ask_role(&self) -> bool {
@@ -253,20 +253,20 @@ impl Session {
         self.reports_role || is_idle || Mutation::AskInTransaction.is_on()
     }
 
-    /// Takes the role that a barrier has told, and returns whether it contradicts the role that the
-    /// server reports. A question that was refused, or asked inside a transaction, tells nothing.
+    /// Takes the role from a barrier's answer, and returns whether it contradicts the role that the
+    /// server reports. A question that was refused, or asked inside a transaction, says nothing.
     pub(super) fn take_role(&mut self, kind: &Kind) -> bool {
-        let &Kind::Barrier { asked: true, told, .. } = kind else {
+        let &Kind::Barrier { asked: true, role, .. } = kind else {
             self.role_at_ready = self.role;
             return false;
         };
         let is_idle = self.status == TransactionStatus::Idle;
-        let told = told.filter(|_| is_idle || Mutation::AskInTransaction.is_on());
+        let role = role.filter(|_| is_idle || Mutation::AskInTransaction.is_on());
         // A role that was reported after the answer is newer than the answer.
         let is_contradicted = self.reports_role
             && self.role_at_ready == self.role
-            && told.is_some()
-            && told != self.role
+            && role.is_some()
+            && role != self.role
             && !Mutation::BelieveReports.is_on();
         if is_contradicted {
             self.distrust_reports();
@@ -274,8 +274,8 @@ impl Session {
         if self.reports_role {
             self.role_at_ready = self.role;
         } else {
-            self.role = told.or(self.role);
-            self.role_at_ready = told;
+            self.role = role.or(self.role);
+            self.role_at_ready = role;
         }
         is_contradicted
     }
@@ -317,7 +317,7 @@ impl Session {
         } else {
             frontend::sync(out)?;
         }
-        let kind = Kind::Barrier { probe, asked, told: None, process: None, together: false };
+        let kind = Kind::Barrier { probe, asked, role: None, process: None, together: false };
         let end = sent + out.len() as u64;
         push(&mut self.pipeline, self.far_end.may_be_pooler(), kind, now, start..end);
         Ok(())

@@ -123,7 +123,7 @@ impl Session {
             check_encoding(value)?;
         }
         if name == "search_path" {
-            self.names.told();
+            self.names.search_path_reported();
         }
         let is_lost = self.startup.report(name, value);
         parameters.set(name, value);

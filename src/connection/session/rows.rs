@@ -13,8 +13,8 @@ impl Session {
         match self.pipeline.front_mut().map(|item| &mut item.kind) {
             Some(Kind::Request { exchange, .. }) => exchange.row(body),
             Some(Kind::Barrier { process: Some(asked), .. }) => asked.row(body),
-            Some(Kind::Barrier { asked: true, told, .. }) => {
-                *told = Some(Role::from_row(body)?);
+            Some(Kind::Barrier { asked: true, role, .. }) => {
+                *role = Some(Role::from_row(body)?);
                 Ok(())
             }
             Some(Kind::Types(asked)) => {

@@ -4,8 +4,8 @@
 //! Values and results are binary only by what the server has said on this very connection. If it
 //! has said nothing yet, the server parses the statement without declared types and describes it on
 //! the way. Values then travel as text that is right for any type: as on a first use, or as
-//! `types::encode` writes it by types that were told here before. Any other value waits for the
-//! types (`Flight::Typing`), and so does a value that does not fit a type which may have changed
+//! `types::encode` writes it by types that were described here before. Any other value waits for the
+//! types (`Flight::Describing`), and so does a value that does not fit a type which may have changed
 //! since.
 
 use std::borrow::Cow;
@@ -19,7 +19,7 @@ use crate::base::{Error, ErrorKind, Instant, Mutation};
 use crate::connection::Request;
 use crate::connection::request::exchange::{Asked, Begins, Flight, Parsing};
 use crate::connection::request::wire::{Values, bind_and_run, parse_and_run};
-use crate::connection::statement::prepared::{Found, Moment, Told};
+use crate::connection::statement::prepared::{DescriptionCell, Found, Moment};
 use crate::connection::statement::staleness::Relies;
 use crate::connection::statement::{Description, Form, Statement};
 use crate::protocol::frontend;
@@ -41,7 +41,7 @@ pub(super) struct Texts<'a> {
     pub(super) first_use: Option<FirstUse>,
     /// Values as text come as this client reads them.
     pub(super) are_read: bool,
-    /// Which types are wanted as text, by all that servers have told of types.
+    /// Which types are wanted as text, by all that is known of types.
     pub(super) verbatim: &'a Verbatim,
 }
 
@@ -61,9 +61,9 @@ impl Session {
         if request.is_question() {
             return describe(statement, out);
         }
-        let is_told = request.told().is_some();
+        let is_described = request.description.get().is_some();
         let known = match &statement.form {
-            _ if is_told => request.told(),
+            _ if is_described => request.description.get(),
             // Its result depends on what its name means when it runs, so no description of it is
             // kept.
             Form::Described(_) if statement.naming.names_result => None,
@@ -81,7 +81,13 @@ impl Session {
             }
             let values = Values::Plain(&[]);
             parse_and_run(out, ("", &statement.sql), request, &[], values, None)?;
-            return Ok(parsing(None, Begins::Parse, Told::default(), Asked::Text, Relies::No));
+            return Ok(parsing(
+                None,
+                Begins::Parse,
+                DescriptionCell::default(),
+                Asked::Text,
+                Relies::No,
+            ));
         };
         // Behind an unanswered DISCARD ALL a pooler would lose track of a named statement.
         let is_kept = request.prepare
@@ -101,7 +107,7 @@ impl Session {
                 let is_shared = self.far_end.may_be_pooler() && !Mutation::ShareTexts.is_on();
                 let is_second = request.written.is_some_and(|written| written.early);
                 let keep = match keep {
-                    Found::Nothing if is_told && known.shape.is_none() && !is_second => {
+                    Found::Nothing if is_described && known.shape.is_none() && !is_second => {
                         Keep::Unnamed
                     }
                     Found::Nothing if (now.epoch, now.generation) == (0, 0) && !is_shared => {
@@ -116,27 +122,29 @@ impl Session {
             }
             Found::Known(preparation) => preparation,
         };
-        let (name, told) = (Arc::clone(&preparation.name), Arc::clone(&preparation.told));
+        let (name, description) =
+            (Arc::clone(&preparation.name), Arc::clone(&preparation.description));
         let params = request.params;
         if self.far_end.may_be_pooler() {
             // The pool may know more of the same types. A description that was made for this call
             // is newer.
-            let own =
-                told.get().filter(|own| !is_told && own.parameter_types != known.parameter_types);
+            let own = description
+                .get()
+                .filter(|own| !is_described && own.parameter_types != known.parameter_types);
             let own = Arc::clone(own.unwrap_or(known));
             return self.describe_and_run(now, request, statement, (&name, &own), texts, out);
         }
-        let Some(own) = told.get() else {
+        let Some(own) = description.get() else {
             if !request.params.needs_type()
                 && !request.is_bound_to_types()
                 && let Some(asked) = self.formats(request, statement, known, texts)
             {
-                bind_and_run(out, &name, params, Values::Plain(&known.fits), asked.shape())?;
+                bind_and_run(out, &name, params, Values::Plain(&known.resolved), asked.shape())?;
                 return Ok(Flight::Prepared {
                     name,
-                    told,
+                    description,
                     asked: Some(asked),
-                    relies: Relies::Told,
+                    relies: Relies::Fresh,
                 });
             }
             return self.parse(now, request, statement, (known, texts), Keep::Unnamed, out);
@@ -146,27 +154,28 @@ impl Session {
         let formats_differ = wanted
             .zip(own.shape.as_deref())
             .is_some_and(|(wanted, own)| !wanted.has_formats_of(own));
-        let written = request.written.filter(|_| !is_told);
+        let written = request.written.filter(|_| !is_described);
         if written.is_some_and(|written| written.types != own.parameter_types) {
             return describe(statement, out);
         }
-        if (is_told && !own.is_same(known)) || (is_same && formats_differ) {
+        if (is_described && !own.is_same(known)) || (is_same && formats_differ) {
             // Either it was described differently a moment ago, or its results are wanted in other
             // formats by now.
             return self.parse(now, request, statement, (known, texts), Keep::Anew, out);
         }
         // The pool may know more of the same types than this connection.
-        let fits = if is_same { &known.fits } else { &own.fits };
-        // What comes as text of a type that no server has told may be an array of dates.
-        let is_untold = own.shape.as_deref().is_some_and(|it| it.has_untold_text(texts.verbatim));
-        let is_read = texts.are_read || !is_untold;
-        if !is_told && (!is_read || request.params.needs_told(fits)) {
+        let resolved = if is_same { &known.resolved } else { &own.resolved };
+        // A column that comes as text and has an unresolved type may be an array of dates.
+        let is_unresolved =
+            own.shape.as_deref().is_some_and(|it| it.has_unresolved_text(texts.verbatim));
+        let is_read = texts.are_read || !is_unresolved;
+        if !is_described && (!is_read || request.params.needs_resolution(resolved)) {
             return describe(statement, out);
         }
         let mark = out.len();
-        let relies = if is_told { Relies::Told } else { Relies::on_types(request.params) };
-        match bind_and_run(out, &name, params, Values::Fitted(fits), own.shape.as_deref()) {
-            Ok(()) => Ok(Flight::Prepared { name, told, asked: None, relies }),
+        let relies = if is_described { Relies::Fresh } else { Relies::on_types(request.params) };
+        match bind_and_run(out, &name, params, Values::Encoded(resolved), own.shape.as_deref()) {
+            Ok(()) => Ok(Flight::Prepared { name, description, asked: None, relies }),
             Err(error) if is_final(&error, request) => Err(error),
             Err(_) => {
                 out.truncate(mark);
@@ -187,12 +196,12 @@ impl Session {
         texts: Texts<'_>,
         out: &mut BytesMut,
     ) -> Result<Flight, Error> {
-        let is_told = request.told().is_some();
+        let is_described = request.description.get().is_some();
         let needs_type = request.params.needs_type();
         if request.is_bound_to_types() {
             return describe(statement, out);
         }
-        if is_told || (needs_type && !request.params.are_plain(&own.fits, out)) {
+        if is_described || (needs_type && !request.params.are_plain(&own.resolved, out)) {
             // A pooler identifies a statement by its text and its declared types.
             return self.parse(now, request, statement, (own, texts), Keep::Unnamed, out);
         }
@@ -203,13 +212,13 @@ impl Session {
         };
         // However its values are written, the server's statement may still have the types that its
         // parameters had when its text was parsed.
-        let relies = if request.params.is_empty() { Relies::Told } else { Relies::InPart };
+        let relies = if request.params.is_empty() { Relies::Fresh } else { Relies::InPart };
         frontend::describe_statement(out, name)?;
-        bind_and_run(out, name, request.params, Values::Plain(&own.fits), asked.shape())?;
+        bind_and_run(out, name, request.params, Values::Plain(&own.resolved), asked.shape())?;
         Ok(Flight::Parsing(Parsing {
             name: Some(Arc::clone(name)),
             begins: Begins::Description,
-            told: Told::default(),
+            description: DescriptionCell::default(),
             asked,
             relies,
             parameter_types: Vec::new(),
@@ -234,23 +243,23 @@ impl Session {
             return describe(statement, out);
         }
         let lately = self.prepared.lately(request.statement, statement, now).map(Arc::clone);
-        let here = self.prepared.told_here(request.statement, statement, now).map(Arc::clone);
+        let here = self.prepared.described_here(request.statement, statement, now).map(Arc::clone);
         let lately = lately.or_else(|| here.clone().filter(|_| self.far_end.may_be_pooler()));
-        let (types, values, relies) = if request.told().is_some() {
-            (&known.parameter_types[..], Values::Fitted(&known.fits), Relies::Told)
+        let (types, values, relies) = if request.description.get().is_some() {
+            (&known.parameter_types[..], Values::Encoded(&known.resolved), Relies::Fresh)
         } else if !request.params.needs_type() {
-            (&[][..], Values::Plain(&known.fits), Relies::Told)
+            (&[][..], Values::Plain(&known.resolved), Relies::Fresh)
         } else if let Some(own) = &here
-            && request.params.are_plain(&own.fits, out)
+            && request.params.are_plain(&own.resolved, out)
         {
-            (&[][..], Values::Plain(&own.fits), Relies::InPart)
+            (&[][..], Values::Plain(&own.resolved), Relies::InPart)
         } else if let Some(own) = lately.as_ref().filter(|_| keep == Keep::Unnamed) {
             let is_same = own.parameter_types == known.parameter_types;
-            let fits = if is_same { &known.fits } else { &own.fits };
-            if request.params.needs_told(fits) {
+            let resolved = if is_same { &known.resolved } else { &own.resolved };
+            if request.params.needs_resolution(resolved) {
                 return describe(statement, out);
             }
-            (&own.parameter_types[..], Values::Fitted(fits), Relies::on_types(request.params))
+            (&own.parameter_types[..], Values::Encoded(resolved), Relies::on_types(request.params))
         } else {
             return describe(statement, out);
         };
@@ -274,16 +283,16 @@ impl Session {
                 return describe(statement, out);
             }
         }
-        let told = Told::default();
+        let description = DescriptionCell::default();
         let begins = if victim.is_some() { Begins::Close } else { Begins::Parse };
         if let Some((victim, _)) = victim {
             self.prepared.evict(victim);
         }
         if let Some(name) = &name {
             let (name, sql) = (Arc::clone(name), Arc::clone(&statement.sql));
-            self.prepared.insert(id, name, sql, Arc::clone(&told), now);
+            self.prepared.insert(id, name, sql, Arc::clone(&description), now);
         }
-        Ok(parsing(name, begins, told, results, relies))
+        Ok(parsing(name, begins, description, results, relies))
     }
 
     /// The formats in which results are asked for before this connection's server has described
@@ -298,8 +307,9 @@ impl Session {
         texts: Texts<'_>,
     ) -> Option<Asked> {
         let Some(shape) = &known.shape else { return Some(Asked::Text) };
-        let is_read = texts.are_read || !shape.has_untold_text(texts.verbatim);
-        let is_known = request.told().is_some() || (is_read && self.may_repeat(request, statement));
+        let is_read = texts.are_read || !shape.has_unresolved_text(texts.verbatim);
+        let is_known =
+            request.description.get().is_some() || (is_read && self.may_repeat(request, statement));
         is_known.then(|| Asked::Like(Arc::clone(shape)))
     }
 
@@ -314,7 +324,7 @@ impl Session {
 fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flight, Error> {
     frontend::parse(out, "", &statement.sql, &[])?;
     frontend::describe_statement(out, "")?;
-    Ok(Flight::Typing { parameter_types: Vec::new(), told: None })
+    Ok(Flight::Describing { parameter_types: Vec::new(), description: None })
 }
 
 /// A text that no pooler has had a server parse, for this client or for another one. PgBouncer
@@ -326,16 +336,16 @@ fn unlike_before(sql: &str, name: &str) -> String {
 
 /// Whether a fresh description of the statement would lead to the same error.
 fn is_final(error: &Error, request: &Request<'_>) -> bool {
-    request.told().is_some() || error.kind() != ErrorKind::Parameter
+    request.description.get().is_some() || error.kind() != ErrorKind::Parameter
 }
 
 fn parsing(
     name: Option<Arc<str>>,
     begins: Begins,
-    told: Told,
+    description: DescriptionCell,
     asked: Asked,
     relies: Relies,
 ) -> Flight {
     let parameter_types = Vec::new();
-    Flight::Parsing(Parsing { name, begins, told, asked, relies, parameter_types })
+    Flight::Parsing(Parsing { name, begins, description, asked, relies, parameter_types })
 }

@@ -16,7 +16,7 @@ use crate::connection::statement::session_effects::SessionEffects;
 use crate::connection::statement::{Form, Statement, Statements};
 
 /// Stands in front of a first use in the same flight, and fails if text would not come as this
-/// client reads it. Reports don't tell that: no server reports `extra_float_digits`, and a reload,
+/// client reads it. Reports don't show that: no server reports `extra_float_digits`, and a reload,
 /// a function or a trigger can change it in an open session. The check returns no row, and every
 /// name in it is qualified. Its error says in the server's log why it was raised.
 pub(in crate::connection) const CHECK: &str = "SELECT WHERE CASE \
@@ -91,7 +91,7 @@ impl TextFormat {
     }
 
     /// Takes what is known of the session by now: on a pooler's, what one transaction has shown
-    /// tells nothing of the next one.
+    /// says nothing about the next one.
     pub(in crate::connection) fn share(&mut self, far_end: FarEnd) {
         self.far_end = far_end;
     }
@@ -208,7 +208,7 @@ impl TextFormat {
     }
 
     /// The session is at rest: nothing is under way, and no transaction is open.
-    pub(in crate::connection) fn rest(&mut self) {
+    pub(in crate::connection) fn on_idle(&mut self) {
         if self.touched == Touched::Passing {
             self.touched = Touched::Never;
         }

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_select_into_creates_is_told_from_names() {
+    fn select_into_is_distinguished_from_names_of_columns() {
         for sql in [
             "SELECT 1 AS a INTO s",
             "SELECT insert INTO s FROM t",

@@ -1,4 +1,4 @@
-//! What a server has told of a statement.
+//! A server's description of a statement: the types of its parameters and its columns.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub struct Description {
     /// The oids of the parameters' types, as the server inferred them.
     pub parameter_types: Vec<u32>,
     /// How values are encoded, for each of these types.
-    pub fits: Vec<ParameterType>,
+    pub resolved: Vec<ParameterType>,
     /// The columns in the formats that this client asks for; `None` if there are no rows.
     pub shape: Option<Arc<Shape>>,
     /// The same columns with text as the format of each.
@@ -31,8 +31,8 @@ impl Description {
         let text = in_formats(&|_| Format::Text);
         let shape = in_formats(&|field| verbatim.result_format(field.type_oid));
         let shape = if shape == text { text.clone() } else { shape };
-        let fits = parameter_types.iter().map(|oid| ParameterType::inferred(*oid)).collect();
-        Self { parameter_types, fits, shape, text }
+        let resolved = parameter_types.iter().map(|oid| ParameterType::inferred(*oid)).collect();
+        Self { parameter_types, resolved, shape, text }
     }
 
     /// Whether both describe the same parameters and columns. What is known about their types in
@@ -78,9 +78,9 @@ impl Description {
             && shape.has_user_types()
             && let Some(shape) = shape.with_formats(&verbatim.with_domains(domains))
         {
-            let (parameter_types, fits) = (self.parameter_types.clone(), self.fits.clone());
+            let (parameter_types, resolved) = (self.parameter_types.clone(), self.resolved.clone());
             let (shape, text) = (Some(Arc::new(shape)), self.text.clone());
-            *self = Arc::new(Self { parameter_types, fits, shape, text });
+            *self = Arc::new(Self { parameter_types, resolved, shape, text });
         }
     }
 
@@ -92,22 +92,26 @@ impl Description {
     }
 
     /// The oids of parameter types that users made and of which nothing is known yet, each once.
-    pub fn untold(&self) -> Vec<u32> {
-        let pairs = self.parameter_types.iter().zip(&self.fits);
+    pub fn unresolved(&self) -> Vec<u32> {
+        let pairs = self.parameter_types.iter().zip(&self.resolved);
         let mut oids: Vec<_> =
-            pairs.filter(|(_, fits)| fits.is_untold()).map(|(oid, _)| *oid).collect();
+            pairs.filter(|(_, resolved)| resolved.is_unresolved()).map(|(oid, _)| *oid).collect();
         oids.sort_unstable();
         oids.dedup();
         oids
     }
 
-    /// The same description, with `tell` filling in each parameter type that was not known.
-    pub fn told(&self, tell: impl Fn(u32) -> ParameterType) -> Self {
-        let pairs = self.parameter_types.iter().zip(&self.fits);
-        let fits =
-            pairs.map(|(oid, fits)| if fits.is_untold() { tell(*oid) } else { fits.clone() });
+    /// The same description, with each unresolved parameter type replaced by what `resolve` gives.
+    pub fn with_resolved(&self, resolve: impl Fn(u32) -> ParameterType) -> Self {
+        let pairs = self.parameter_types.iter().zip(&self.resolved);
+        let resolved =
+            pairs.map(
+                |(oid, resolved)| {
+                    if resolved.is_unresolved() { resolve(*oid) } else { resolved.clone() }
+                },
+            );
         let (shape, text) = (self.shape.clone(), self.text.clone());
         let parameter_types = self.parameter_types.clone();
-        Self { fits: fits.collect(), parameter_types, shape, text }
+        Self { resolved: resolved.collect(), parameter_types, shape, text }
     }
 }

@@ -1,8 +1,8 @@
 //! What a statement may have changed if it succeeded, as far as its text shows it.
 //!
-//! The command tag does not tell: `SELECT f()` may write, and WITH may contain an INSERT. If a host
-//! turns out to accept no writes any more, only statements that certainly changed nothing are sent
-//! again elsewhere.
+//! The command tag does not show that: `SELECT f()` may write, and WITH may contain an INSERT. If a
+//! host turns out to accept no writes any more, only statements that certainly changed nothing are
+//! sent again elsewhere.
 
 use super::lexer::{SqlToken, first_tokens, tokens};
 use super::plain_read::changes_nothing;
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_text_may_change_is_told_by_all_of_it() {
+    fn the_effect_of_a_text_is_that_of_all_its_statements() {
         let none = [
             "SELECT 1",
             "SHOW a; SELECT pg_catalog.now(); TABLE t;",

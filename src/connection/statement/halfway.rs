@@ -70,7 +70,7 @@ fn names_no_table(refused: &ServerFields) -> bool {
         && refused.where_.is_none()
 }
 
-/// Whether a DO block may commit. In PL/pgSQL one of three words tells. Nothing is known here of
+/// Whether a DO block may commit. In PL/pgSQL one of three words shows it. Nothing is known here of
 /// other languages.
 fn is_code_that_commits(block: &str) -> bool {
     let (mut code, mut all) = ("", tokens(block).skip(1));

@@ -65,7 +65,7 @@ pub struct Statement {
     /// When a server described it differently from an earlier description.
     pub(super) changed_at: Option<Instant>,
     /// The value of `Statements::generation` when a server last described it.
-    told_in: u64,
+    described_in: u64,
     /// When a server last refused it, in a transaction, perhaps for an outdated description.
     pub(super) doubted_at: Option<Instant>,
     /// Whether it may be sent behind other requests: refused at any point, it has no effect.
@@ -94,26 +94,28 @@ impl Statement {
     pub fn has_user_types(&self) -> bool {
         match &self.form {
             Form::Undescribed => false,
-            Form::Described(told) => {
-                told.parameter_types.iter().any(|oid| is_of_users(*oid))
-                    || told.shape.as_deref().is_some_and(Shape::has_user_types)
+            Form::Described(description) => {
+                description.parameter_types.iter().any(|oid| is_of_users(*oid))
+                    || description.shape.as_deref().is_some_and(Shape::has_user_types)
             }
         }
     }
 
     /// Takes a server's description. Returns the one that is known now, and whether it is new.
-    pub(super) fn learn(
+    pub(super) fn set_description(
         &mut self,
         now: Instant,
-        told: Arc<Description>,
+        description: Arc<Description>,
     ) -> (Arc<Description>, bool) {
         match &self.form {
-            Form::Described(known) if known.is_same(&told) => return (Arc::clone(known), false),
+            Form::Described(known) if known.is_same(&description) => {
+                return (Arc::clone(known), false);
+            }
             Form::Described(_) => self.changed_at = Some(now),
             Form::Undescribed => {}
         }
-        self.form = Form::Described(Arc::clone(&told));
-        (told, true)
+        self.form = Form::Described(Arc::clone(&description));
+        (description, true)
     }
 
     /// Whether it is, or may contain, a command that commits the statements before it.
@@ -127,8 +129,8 @@ impl Statement {
         self.script.may_commit || self.script.may_go_on
     }
 
-    /// Whether the statement may have committed something in its middle that no command tag tells
-    /// of, although the server refused it with `refused`.
+    /// Whether the statement may have committed something in its middle that no command tag shows,
+    /// although the server refused it with `refused`.
     pub(super) fn may_have_committed(&self, sending: Sending, refused: &ServerFields) -> bool {
         match sending {
             Sending::Simple if self.script.is_block => false,
@@ -149,7 +151,7 @@ impl Statement {
         self.script.is_cut
     }
 
-    /// Whether only its answer tells if the session is inside a transaction after it.
+    /// Whether only its answer shows if the session is inside a transaction after it.
     pub fn may_move_transaction(&self) -> bool {
         self.script.may_move
     }
@@ -176,8 +178,8 @@ fn gives_no_values(script: &str) -> bool {
 
 /// How many bytes all descriptions may take together.
 const MOST_WEIGHT: usize = 16 * 1024 * 1024;
-/// The most user-made types of which the pool remembers something. Each type that is learned copies
-/// the whole table if a request in flight still holds it.
+/// The most user-made types of which the pool remembers something. Adding a type copies the whole
+/// table if a request in flight still holds it.
 const MOST_TYPES: usize = 4096;
 
 /// The statements of a pool, by the small numbers that JavaScript uses for them.
@@ -223,7 +225,7 @@ impl Statements {
             is_plain_script: script.may_be_script && gives_no_values(sql),
             naming: Naming::of(sql),
             changed_at: None,
-            told_in: 0,
+            described_in: 0,
             doubted_at: None,
             holders: 0,
             forgotten: false,
@@ -251,12 +253,12 @@ impl Statements {
         self.domains.count().saturating_add(more) <= MOST_TYPES
     }
 
-    /// Takes what a server has told of types, so that arrays of domains are asked for in binary.
-    pub fn learn_types(&mut self, told: &[(u32, UserType)]) {
-        told.iter().for_each(|(oid, known)| self.domains.learn(*oid, known));
+    /// Adds types that a server has described, so that arrays of domains are asked for in binary.
+    pub fn add_types(&mut self, types: &[(u32, UserType)]) {
+        types.iter().for_each(|(oid, known)| self.domains.add(*oid, known));
     }
 
-    /// A server has refused to tell of types between the statements of a script.
+    /// A server has refused to describe types between the statements of a script.
     pub(super) fn refuse_types(&mut self) {
         self.domains.refuse();
     }
@@ -267,14 +269,14 @@ impl Statements {
     }
 
     /// Updates a statement's description, and one call's, by the types that are known now.
-    pub fn reform(&mut self, id: StatementId, told: Option<&mut Arc<Description>>) {
+    pub fn reform(&mut self, id: StatementId, own: Option<&mut Arc<Description>>) {
         let Some(Some(statement)) = self.places.get_mut(id.0 as usize) else { return };
         let Statement { form, verbatim, .. } = statement;
         if let Form::Described(description) = form {
             description.bring_up(verbatim, &self.domains);
         }
-        if let Some(told) = told {
-            told.bring_up(verbatim, &self.domains);
+        if let Some(own) = own {
+            own.bring_up(verbatim, &self.domains);
         }
     }
 
@@ -286,44 +288,49 @@ impl Statements {
         let statement = self.get(id)?;
         let is_certain = !self.have_own_names
             && statement.changed_at.is_none()
-            && statement.told_in == self.generation;
+            && statement.described_in == self.generation;
         statement.parameter_types().filter(|_| is_certain)
     }
 
     /// Replaces the statement's description by `better`, which knows more of the same types.
-    pub fn fit(&mut self, id: StatementId, told: &Description, better: &Arc<Description>) {
+    pub fn replace_description(
+        &mut self,
+        id: StatementId,
+        earlier: &Description,
+        better: &Arc<Description>,
+    ) {
         if let Some(Some(statement)) = self.places.get_mut(id.0 as usize)
             && let Form::Described(description) = &mut statement.form
-            && description.is_same(told)
+            && description.is_same(earlier)
         {
             *description = Arc::clone(better);
         }
     }
 
     /// Takes a server's description of a statement. If descriptions take too much memory, all
-    /// others are forgotten, and servers tell them again with the next use.
+    /// others are forgotten, and servers describe the statements again with their next use.
     pub fn describe(
         &mut self,
         id: StatementId,
         now: Instant,
-        told: Arc<Description>,
+        description: Arc<Description>,
     ) -> Arc<Description> {
         let generation = self.generation;
         match self.get_mut(id) {
             Some(statement) => {
-                statement.told_in = generation;
-                let (known, is_news) = statement.learn(now, told);
+                statement.described_in = generation;
+                let (known, is_news) = statement.set_description(now, description);
                 if is_news {
                     self.weigh(id, &known);
                 }
                 known
             }
-            None => told,
+            None => description,
         }
     }
 
-    /// Marks what was told of the statement so far as a possible cause of an error. Its caller may
-    /// repeat the transaction on any connection, so each connection prepares the statement anew.
+    /// Marks the descriptions so far as a possible cause of an error. Its caller may repeat the
+    /// transaction on any connection, so each connection prepares the statement anew.
     pub fn doubt(&mut self, id: StatementId, now: Instant) {
         if let Some(statement) = self.get_mut(id) {
             statement.doubted_at = Some(now);
@@ -440,13 +447,13 @@ mod tests {
     fn descriptions_that_take_too_much_are_forgotten_but_for_the_last() {
         let mut statements = Statements::default();
         let types = vec![23; 60_000];
-        let told = || Description::new(types.clone(), None, &Verbatim::default());
-        let most = MOST_WEIGHT / told().weight();
+        let description = || Description::new(types.clone(), None, &Verbatim::default());
+        let most = MOST_WEIGHT / description().weight();
         let is_known =
             |statements: &Statements, id| statements.get(id).unwrap().parameter_types().is_some();
         let ids: Vec<_> = (0..=most).map(|n| statements.insert(&format!("SELECT {n}"))).collect();
         for (n, id) in ids.iter().enumerate() {
-            statements.describe(*id, Instant::ORIGIN, Arc::new(told()));
+            statements.describe(*id, Instant::ORIGIN, Arc::new(description()));
             let known = ids.iter().filter(|id| is_known(&statements, **id)).count();
             assert_eq!(known, if n < most { n + 1 } else { 1 });
         }
@@ -454,7 +461,7 @@ mod tests {
         // Statements that JavaScript has forgotten do not count.
         for n in 0..3 * most {
             let id = statements.insert(&format!("SELECT {n}, {n}"));
-            statements.describe(id, Instant::ORIGIN, Arc::new(told()));
+            statements.describe(id, Instant::ORIGIN, Arc::new(description()));
             assert!(is_known(&statements, ids[most]));
             statements.forget(id);
         }

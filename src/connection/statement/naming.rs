@@ -33,7 +33,7 @@ enum Moves {
     Everybody,
 }
 
-/// How many tokens at its beginning tell what a statement is.
+/// How many tokens at its beginning decide what a statement is.
 const WORDS: usize = 5;
 
 impl Naming {
@@ -277,7 +277,7 @@ impl Names {
     }
 
     /// Counts a statement that is being sent, after which earlier names may mean something else.
-    /// Returns whether that holds for other sessions too. They are told already now: a statement of
+    /// Returns whether that holds for other sessions too. They apply it at once: a statement of
     /// theirs that waits for a lock continues at the commit, before the answer has come here.
     pub(in crate::connection) fn sent(&mut self, naming: Naming) -> bool {
         match naming.moves {
@@ -292,7 +292,7 @@ impl Names {
     }
 
     /// The server itself has reported another `search_path`.
-    pub(in crate::connection) fn told(&mut self) {
+    pub(in crate::connection) fn search_path_reported(&mut self) {
         self.epoch += 1;
     }
 
@@ -303,7 +303,7 @@ impl Names {
 
     /// The session is at rest: nothing is under way, and no transaction is open. Returns whether
     /// other sessions may see names differently now.
-    pub(in crate::connection) fn rest(&mut self) -> bool {
+    pub(in crate::connection) fn on_idle(&mut self) -> bool {
         if std::mem::take(&mut self.moved) {
             self.epoch += 1;
         }
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_names_is_told_from_the_rest() {
+    fn statements_that_move_names_are_recognized() {
         let everybody = [
             "ALTER TABLE t ADD a int",
             "SELECT 1; drop function f()",
@@ -448,15 +448,15 @@ mod tests {
     fn what_a_transaction_has_set_for_itself_goes_with_it() {
         let mut names = Names::default();
         names.sent(of("COMMIT"));
-        assert_eq!((names.rest(), names.epoch()), (false, 0));
+        assert_eq!((names.on_idle(), names.epoch()), (false, 0));
         names.sent(of("SET LOCAL search_path TO a"));
         let inside = names.epoch();
         names.sent(of("SELECT 1"));
         assert_eq!(names.epoch(), inside);
         names.sent(of("COMMIT"));
         let behind = names.epoch();
-        assert!(behind > inside && !names.rest() && names.epoch() > behind);
+        assert!(behind > inside && !names.on_idle() && names.epoch() > behind);
         names.sent(of("ALTER TABLE t ADD a int"));
-        assert!(names.rest() && !names.rest());
+        assert!(names.on_idle() && !names.on_idle());
     }
 }

@@ -16,12 +16,12 @@ use crate::base::Instant;
 
 /// The server's description from the flight that prepares a statement; empty before that is
 /// answered.
-pub(in crate::connection) type Told = Arc<OnceLock<Arc<Description>>>;
+pub(in crate::connection) type DescriptionCell = Arc<OnceLock<Arc<Description>>>;
 
 /// The age at which a statement is prepared anew: its names may mean something else by now without
 /// this client having seen that.
 const OLD: Duration = Duration::from_secs(60);
-/// The age from which a statement is prepared anew when another connection was told something else,
+/// The age from which a statement is prepared anew when another connection got another description,
 /// which may hold for that connection only.
 const DOUBTFUL: Duration = Duration::from_secs(1);
 
@@ -58,9 +58,9 @@ impl Moment {
 #[derive(Debug)]
 pub(in crate::connection) struct Preparation {
     pub(in crate::connection) name: Arc<str>,
-    /// Tells the statement from an earlier one with the same number.
+    /// Distinguishes the statement from an earlier one with the same number.
     sql: Arc<str>,
-    pub(in crate::connection) told: Told,
+    pub(in crate::connection) description: DescriptionCell,
     moment: Moment,
     used: u64,
     /// The name that the flight which prepares this one closes.
@@ -147,7 +147,7 @@ impl Prepared {
             return Found::Nothing;
         }
         if kept.moment.is_outdated(now, statement) {
-            let is_heard = kept.told.get().is_some();
+            let is_heard = kept.description.get().is_some();
             return if is_heard { Found::Outdated } else { Found::OutdatedUnheard };
         }
         self.uses += 1;
@@ -169,7 +169,7 @@ impl Prepared {
 
     /// The description from this session, even if the statement is about to be described anew. A
     /// statement that is used all the time is sent by it in the very flight that describes it anew.
-    pub(in crate::connection) fn told_here(
+    pub(in crate::connection) fn described_here(
         &self,
         id: StatementId,
         statement: &Statement,
@@ -181,12 +181,12 @@ impl Prepared {
             let is_over = now.at.since(kept.moment.at) >= 2 * OLD;
             is_it && !is_over && !kept.moment.is_disputed(now, statement)
         });
-        self.lately(id, statement, now).or_else(|| kept?.told.get())
+        self.lately(id, statement, now).or_else(|| kept?.description.get())
     }
 
     /// Takes the description of a statement that was sent without a name. If the same statement has
     /// a name here and another description, the name is no longer used.
-    pub(in crate::connection) fn learn(
+    pub(in crate::connection) fn remember(
         &mut self,
         id: StatementId,
         sql: &Arc<str>,
@@ -196,11 +196,11 @@ impl Prepared {
         let index = id.0 as usize;
         if let Some(Some(kept)) = self.places.get(index)
             && Arc::ptr_eq(&kept.sql, sql)
-            && kept.told.get().is_some_and(|told| !told.is_same(description))
+            && kept.description.get().is_some_and(|own| !own.is_same(description))
         {
             self.doom(id);
         }
-        self.unlearn(id);
+        self.forget(id);
         let weight = description.weight();
         if self.lately_weight.saturating_add(weight) > MOST_WEIGHT {
             self.forget_lately();
@@ -225,8 +225,8 @@ impl Prepared {
         let kept = self.places.get(id.0 as usize).and_then(Option::as_ref);
         self.has(id, name)
             && kept
-                .and_then(|kept| kept.told.get())
-                .is_some_and(|told| Arc::ptr_eq(told, description) || told.is_same(description))
+                .and_then(|kept| kept.description.get())
+                .is_some_and(|own| Arc::ptr_eq(own, description) || own.is_same(description))
     }
 
     fn forget_lately(&mut self) {
@@ -282,7 +282,7 @@ impl Prepared {
     }
 
     /// Forgets the description of the statement without a name.
-    pub(in crate::connection) fn unlearn(&mut self, id: StatementId) {
+    pub(in crate::connection) fn forget(&mut self, id: StatementId) {
         if let Some(lately) = self.lately.get_mut(id.0 as usize).and_then(Option::take) {
             self.lately_weight -= lately.description.weight();
         }
@@ -299,7 +299,7 @@ impl Prepared {
         id: StatementId,
         name: Arc<str>,
         sql: Arc<str>,
-        told: Told,
+        description: DescriptionCell,
         moment: Moment,
     ) {
         let index = id.0 as usize;
@@ -309,7 +309,7 @@ impl Prepared {
         self.uses += 1;
         let used = self.uses;
         let replaces = self.evicted.take();
-        let preparation = Preparation { name, sql, told, moment, used, replaces };
+        let preparation = Preparation { name, sql, description, moment, used, replaces };
         if let Some(place) = self.places.get_mut(index)
             && place.replace(preparation).is_none()
         {
@@ -321,13 +321,14 @@ impl Prepared {
     /// Drops the least recently used statements until the descriptions of the others fit into their
     /// limit.
     fn lighten(&mut self) {
-        let told = |place: &Option<Preparation>| {
-            place.as_ref().and_then(|kept| Some((kept.used, kept.told.get()?.weight())))
+        let use_and_weight = |place: &Option<Preparation>| {
+            place.as_ref().and_then(|kept| Some((kept.used, kept.description.get()?.weight())))
         };
-        let mut weight: usize = self.places.iter().filter_map(told).map(|(_, weight)| weight).sum();
+        let mut weight: usize =
+            self.places.iter().filter_map(use_and_weight).map(|(_, weight)| weight).sum();
         while weight > MOST_WEIGHT {
             let each = self.places.iter().zip(0u32..);
-            let each = each.filter_map(|(place, n)| Some((told(place)?, StatementId(n))));
+            let each = each.filter_map(|(place, n)| Some((use_and_weight(place)?, StatementId(n))));
             let Some(((_, least), id)) = each.min_by_key(|((used, _), _)| *used) else { return };
             self.doom(id);
             weight -= least;
@@ -383,7 +384,7 @@ mod tests {
             let id = self.statements.insert(sql);
             let name = self.prepared.next_name();
             let sql = Arc::clone(&self.statements.get(id).unwrap().sql);
-            self.prepared.insert(id, name, sql, Told::default(), self.now);
+            self.prepared.insert(id, name, sql, DescriptionCell::default(), self.now);
             id
         }
 
@@ -444,13 +445,14 @@ mod tests {
     fn wide_descriptions_make_room_for_others() {
         let mut setup = Setup::new();
         setup.prepared.capacity = 1000;
-        let told = || Arc::new(Description::new(vec![23; 6_000], None, &Verbatim::default()));
-        let most = MOST_WEIGHT / told().weight();
+        let description =
+            || Arc::new(Description::new(vec![23; 6_000], None, &Verbatim::default()));
+        let most = MOST_WEIGHT / description().weight();
         let ids: Vec<_> = (0..3 * most)
             .map(|n| {
                 let id = setup.prepare(&format!("SELECT {n}"));
                 let kept = setup.prepared.places[id.0 as usize].as_ref().unwrap();
-                kept.told.set(told()).unwrap();
+                kept.description.set(description()).unwrap();
                 id
             })
             .collect();
@@ -460,24 +462,24 @@ mod tests {
         assert!(known.ends_with(&vec![true; most + 1]));
         assert_eq!(setup.prepared.doomed.len(), 2 * most - 1);
 
-        let is_told = |setup: &Setup, id: StatementId| {
+        let is_described = |setup: &Setup, id: StatementId| {
             let statement = setup.statements.get(id).unwrap();
             setup.prepared.lately(id, statement, setup.now).is_some()
         };
         for (n, id) in ids.iter().enumerate() {
             let sql = Arc::clone(&setup.statements.get(*id).unwrap().sql);
             for _ in 0..2 {
-                setup.prepared.learn(*id, &sql, &told(), setup.now);
+                setup.prepared.remember(*id, &sql, &description(), setup.now);
             }
-            let count = ids.iter().filter(|id| is_told(&setup, **id)).count();
+            let count = ids.iter().filter(|id| is_described(&setup, **id)).count();
             assert_eq!(count, n % most + 1);
         }
-        ids.iter().for_each(|id| setup.prepared.unlearn(*id));
+        ids.iter().for_each(|id| setup.prepared.forget(*id));
         assert_eq!(setup.prepared.lately_weight, 0);
     }
 
     #[test]
-    fn what_was_told_holds_for_a_while_and_for_the_same_names() {
+    fn a_description_holds_for_a_while_and_for_the_same_names() {
         let mut setup = Setup::new();
         let id = setup.prepare("SELECT 1");
         let start = setup.now;
@@ -507,12 +509,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_here_is_of_use_while_it_is_told_anew() {
+    fn a_description_from_this_connection_is_used_while_the_statement_is_described_anew() {
         let mut setup = Setup::new();
         let id = setup.prepare("SELECT $1");
-        let told = Arc::new(Description::new(vec![23], None, &Verbatim::default()));
+        let description = Arc::new(Description::new(vec![23], None, &Verbatim::default()));
         let kept = setup.prepared.places[id.0 as usize].as_ref().unwrap();
-        kept.told.set(told).unwrap();
+        kept.description.set(description).unwrap();
         let start = setup.now;
         for (after, epoch, expect) in [
             (Duration::ZERO, 0, true),
@@ -522,7 +524,7 @@ mod tests {
         ] {
             let now = Moment { at: start.at + after, epoch, ..start };
             let statement = setup.statements.get(id).unwrap();
-            let here = setup.prepared.told_here(id, statement, now);
+            let here = setup.prepared.described_here(id, statement, now);
             assert_eq!(here.is_some(), expect, "{after:?} {epoch}");
         }
     }
@@ -531,16 +533,16 @@ mod tests {
     fn another_connection_s_news_is_looked_into_once_in_a_while() {
         let mut setup = Setup::new();
         let id = setup.prepare("SELECT $1");
-        let told = |oid| Arc::new(Description::new(vec![oid], None, &Verbatim::default()));
+        let description = |oid| Arc::new(Description::new(vec![oid], None, &Verbatim::default()));
         let statement = setup.statements.get_mut(id).unwrap();
-        statement.learn(Instant::ORIGIN, told(23));
-        let news = Instant::ORIGIN + Duration::from_millis(1);
-        statement.learn(news, told(23));
+        statement.set_description(Instant::ORIGIN, description(23));
+        let later = Instant::ORIGIN + Duration::from_millis(1);
+        statement.set_description(later, description(23));
         setup.now.at = Instant::ORIGIN + DOUBTFUL;
         assert!(setup.is_known(id), "the same is no news");
-        setup.statements.get_mut(id).unwrap().learn(news, told(20));
+        setup.statements.get_mut(id).unwrap().set_description(later, description(20));
         assert!(!setup.is_known(id));
-        setup.now.at = news;
+        setup.now.at = later;
         assert!(setup.is_known(id));
     }
 }

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_outlasts_a_failure_is_told_from_what_is_undone() {
+    fn effects_that_outlast_a_failure_are_recognized() {
         let is_left = |sql: &str| SessionEffects::of(sql, false).may_be_left_by_failing();
         for sql in [
             "SELECT pg_advisory_lock(1), 1/(SELECT 0)",

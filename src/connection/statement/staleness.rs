@@ -12,18 +12,18 @@ pub(in crate::connection) enum Relies {
     OnLocks,
     /// The statement was described for this request, or the form of its values does not depend on
     /// types.
-    Told,
+    Fresh,
     /// The server infers the types anew, and the form of the values depends on what they were
     /// before.
     InPart,
-    /// The types of the parameters were declared as they were told some time ago.
+    /// The types of the parameters were declared as they were described some time ago.
     OnTypes,
 }
 
 impl Relies {
-    /// For a request whose parameters were declared with types that were told some time ago.
+    /// For a request whose parameters were declared with types that were described some time ago.
     pub(in crate::connection) fn on_types(params: &Params) -> Self {
-        if params.is_empty() { Self::Told } else { Self::OnTypes }
+        if params.is_empty() { Self::Fresh } else { Self::OnTypes }
     }
 }
 
@@ -55,7 +55,7 @@ pub(in crate::connection) fn staleness(
     let parses = step == Step::Parse;
     let binds = matches!(step, Step::ParameterDescription | Step::Describe | Step::Bind);
     let rests_on_types = match relies {
-        Relies::No | Relies::OnLocks | Relies::Told => false,
+        Relies::No | Relies::OnLocks | Relies::Fresh => false,
         Relies::InPart => binds,
         Relies::OnTypes => binds || parses,
     };
@@ -111,14 +111,14 @@ mod tests {
             check(code, Step::Bind, Relies::InPart, Staleness::Types);
             check(code, Step::Parse, Relies::InPart, Staleness::No);
             check(code, Step::Execute, Relies::OnTypes, Staleness::No);
-            for relies in [Relies::No, Relies::Told] {
+            for relies in [Relies::No, Relies::Fresh] {
                 check(code, Step::Bind, relies, Staleness::No);
             }
         }
     }
 
     #[test]
-    fn a_refusal_for_the_time_being_is_told_from_others() {
+    fn a_passing_refusal_is_distinguished_from_others() {
         assert!(["57014", "55P03", "53200"].into_iter().all(is_passing));
         assert!(!["42501", "0A000", "42P01", "XX000"].into_iter().any(is_passing));
     }
@@ -131,8 +131,8 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_that_is_gone_is_prepared_anew_whatever_was_told() {
-        for relies in [Relies::Told, Relies::InPart, Relies::OnTypes] {
+    fn a_statement_that_is_gone_is_prepared_anew_whatever_it_relies_on() {
+        for relies in [Relies::Fresh, Relies::InPart, Relies::OnTypes] {
             check("26000", Step::Bind, relies, Staleness::Preparation);
             check("08P01", Step::Bind, relies, Staleness::Description);
             check("42704", Step::Parse, relies, Staleness::Description);

@@ -34,7 +34,7 @@ struct Size {
 const GENERATION: u8 = 8;
 
 impl Size {
-    fn learn(&mut self, bytes: usize) {
+    fn record(&mut self, bytes: usize) {
         if self.count == GENERATION {
             let [_, young] = self.least;
             *self = Self { least: [young, None], count: 0 };
@@ -69,7 +69,7 @@ const LOOK_EACH: u8 = 16;
 
 impl Stats {
     /// Takes an answer. `size` is how many bytes its rows took.
-    pub fn learn(&mut self, took: Duration, selects: bool, size: usize) {
+    pub fn record(&mut self, took: Duration, selects: bool, size: usize) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         // A slow run weighs in at once and is forgotten slowly. A stall of the event loop does not
         // count as a slow run.
@@ -81,7 +81,7 @@ impl Stats {
         };
         self.mean = Some(mean);
         self.selects = selects;
-        self.size.learn(size);
+        self.size.record(size);
     }
 
     pub fn is_quick(&self, bound: Duration) -> bool {
@@ -108,7 +108,7 @@ impl Stats {
 
     /// Takes how long after its barrier's answer an answer came, if the barrier's was read by
     /// itself.
-    pub fn learn_parting(&mut self, gap: Duration) {
+    pub fn record_parting(&mut self, gap: Duration) {
         let Parting { evidence, .. } = &mut self.parting;
         *evidence = match gap >= APART {
             true => evidence.saturating_add(1).min(MOST_EVIDENCE),
@@ -137,9 +137,9 @@ mod tests {
         let bound = Duration::from_millis(5);
         let mut stats = Stats::default();
         assert!(!stats.is_quick(bound));
-        stats.learn(Duration::from_micros(200), true, 0);
+        stats.record(Duration::from_micros(200), true, 0);
         assert!(stats.is_quick(bound));
-        stats.learn(Duration::from_secs(1), true, 0);
+        stats.record(Duration::from_secs(1), true, 0);
         assert!(!stats.is_quick(bound));
     }
 
@@ -148,8 +148,8 @@ mod tests {
         for together in [1, 4, 16] {
             let mut stats = Stats::default();
             for _ in 0..400 / together {
-                stats.learn(Duration::from_micros(20 * together), true, 0);
-                (1..together).for_each(|_| stats.learn(Duration::ZERO, true, 0));
+                stats.record(Duration::from_micros(20 * together), true, 0);
+                (1..together).for_each(|_| stats.record(Duration::ZERO, true, 0));
             }
             let runs = stats.runs_within(Duration::from_millis(2)).unwrap();
             assert!((80..=130).contains(&runs), "{together}: {runs}");
@@ -160,16 +160,16 @@ mod tests {
     #[test]
     fn an_answer_is_expected_to_be_as_large_as_the_least_of_those_before_it() {
         let mut stats = Stats::default();
-        let mut learn = |sizes: &[usize]| {
-            sizes.iter().for_each(|size| stats.learn(Duration::ZERO, true, *size));
+        let mut record = |sizes: &[usize]| {
+            sizes.iter().for_each(|size| stats.record(Duration::ZERO, true, *size));
             stats.expected_size()
         };
-        assert_eq!(learn(&[]), 0);
-        assert_eq!(learn(&[900]), 900);
-        assert_eq!(learn(&[1000, 800, 1000]), 800);
+        assert_eq!(record(&[]), 0);
+        assert_eq!(record(&[900]), 900);
+        assert_eq!(record(&[1000, 800, 1000]), 800);
         // The smallest size is forgotten once as many answers again have come after its generation.
-        assert_eq!(learn(&[1000; 12]), 800);
-        assert_eq!(learn(&[1000]), 1000);
+        assert_eq!(record(&[1000; 12]), 800);
+        assert_eq!(record(&[1000]), 1000);
     }
 
     #[test]
@@ -177,12 +177,12 @@ mod tests {
         let mut stats = Stats::default();
         let waits = |stats: &mut Stats| (0..32).filter(|_| stats.waits_for_answer()).count();
         for gap in [100, 0, 100, 0, 100, 0] {
-            stats.learn_parting(Duration::from_micros(gap));
+            stats.record_parting(Duration::from_micros(gap));
         }
         assert_eq!(waits(&mut stats), 0, "now and then is not often enough");
-        (0..20).for_each(|_| stats.learn_parting(Duration::from_micros(100)));
+        (0..20).for_each(|_| stats.record_parting(Duration::from_micros(100)));
         assert_eq!(waits(&mut stats), 30, "and two looks");
-        (0..3).for_each(|_| stats.learn_parting(Duration::ZERO));
+        (0..3).for_each(|_| stats.record_parting(Duration::ZERO));
         assert_eq!(waits(&mut stats), 0, "three looks in a row have shown that it has changed");
     }
 }

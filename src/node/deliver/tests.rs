@@ -78,12 +78,12 @@ impl Reader {
         }
     }
 
-    fn read(&mut self, news: Vec<News>) -> Vec<Seen> {
-        let mut news = VecDeque::from(news);
+    fn read(&mut self, events: Vec<ReactorEvent>) -> Vec<Seen> {
+        let mut events = VecDeque::from(events);
         loop {
             let Self { records, cells, nulls, text, .. } = self;
             let room = SegmentMut { records, cells, nulls, text };
-            let is_latin1 = self.delivery.fill(room, || news.pop_front(), || true);
+            let is_latin1 = self.delivery.fill(room, || events.pop_front(), || true);
             self.delivery.hand_over();
             self.lengths.push(self.text.len());
             self.read_segment(is_latin1);
@@ -216,8 +216,8 @@ fn result(shape: Option<&Arc<Shape>>, rows: &[&[&str]], tag: &str) -> StatementR
     StatementResult { shape: shape.cloned(), rows: held, command: CommandTag::parse(tag) }
 }
 
-fn completed(request: u32, results: Vec<StatementResult>) -> News {
-    News::Completed { request, result: Ok(Response { results, lease: None }) }
+fn completed(request: u32, results: Vec<StatementResult>) -> ReactorEvent {
+    ReactorEvent::Completed { request, result: Ok(Response { results, lease: None }) }
 }
 
 fn rows(request: u32, rows: &[&[&str]]) -> Seen {
@@ -243,7 +243,7 @@ fn results_come_in_order_with_their_text() {
                 result(None, &[], "INSERT 0 5"),
             ],
         ),
-        News::Completed { request: 9, result: Err(Error::internal("no")) },
+        ReactorEvent::Completed { request: 9, result: Err(Error::internal("no")) },
         completed(10, Vec::new()),
     ]);
     let expect = [
@@ -321,8 +321,8 @@ fn a_row_that_can_t_be_read_or_is_too_wide_fails_its_request_alone() {
 fn records_that_do_not_fit_wait_for_the_next_segment() {
     let words = SegmentWords::WORDS + ShapeWords::WORDS + 3 * ResultWords::WORDS;
     let mut reader = Reader::new(words, 8);
-    let news = (0..5).map(|n| completed(n, vec![result(None, &[], "BEGIN")])).collect();
-    let seen = reader.read(news);
+    let events = (0..5).map(|n| completed(n, vec![result(None, &[], "BEGIN")])).collect();
+    let seen = reader.read(events);
     let expect = [0, 1, u32::MAX, 2, 3, u32::MAX, 4, u32::MAX].map(|n| match n {
         u32::MAX => Seen::Segment,
         n => done(n, "#BEGIN", None),
@@ -334,14 +334,14 @@ fn records_that_do_not_fit_wait_for_the_next_segment() {
 fn a_defect_answers_everyone_who_waits_and_nobody_twice() {
     let mut reader = Reader::new(12, 8);
     (0..5).for_each(|request| reader.delivery.expect(request));
-    reader.read(vec![News::Completed { request: 3, result: Err(Error::internal("no")) }]);
+    reader.read(vec![ReactorEvent::Completed { request: 3, result: Err(Error::internal("no")) }]);
     // This is written into a segment that JavaScript never reads.
-    let lost = News::Completed { request: 4, result: Err(Error::internal("no")) };
+    let lost = ReactorEvent::Completed { request: 4, result: Err(Error::internal("no")) };
     let Reader { delivery, records, cells, nulls, text, .. } = &mut reader;
     let mut lost = Some(lost);
     delivery.fill(SegmentMut { records, cells, nulls, text }, || lost.take(), || true);
     delivery.give_up();
-    let mut seen = reader.read(vec![News::Poisoned(Error::internal("defect"))]);
+    let mut seen = reader.read(vec![ReactorEvent::Poisoned(Error::internal("defect"))]);
     seen.retain(|seen| *seen != Seen::Segment);
     assert_eq!(seen, [0, 1, 2, 4].map(Seen::Error));
 }
@@ -357,11 +357,11 @@ fn a_long_value_comes_in_pieces_that_are_no_longer_than_any_segment() {
     let hex = format!("\\x{}", "e9".repeat(1_000_000));
     let short: &[&str] = &["a", "b", "\\x", "é"];
     let rows: [&[&str]; 3] = [short, &["é", &long, &hex, "c"], short];
-    let news = vec![
+    let events = vec![
         completed(1, vec![result(Some(&shape), &rows, "SELECT 3")]),
         completed(2, vec![result(Some(&shape), &rows[..1], "SELECT 1")]),
     ];
-    let mut seen = reader.read(news);
+    let mut seen = reader.read(events);
     assert!(reader.lengths.iter().all(|length| *length <= LONGEST_SEGMENT));
     let segments = seen.iter().filter(|seen| **seen == Seen::Segment).count();
     // One segment for the first row, then 5 MB of text and 1 MB of bytes, and one for the long row

@@ -43,7 +43,7 @@ impl Calls {
             self.lose_lease(number, error.with_outcome(Outcome::NotCommitted));
             cx.connections.free_slot(id);
             cx.connections.retire(id);
-            self.tell_reclaimed(number, false);
+            self.emit_reclaimed(number, false);
         }
     }
 

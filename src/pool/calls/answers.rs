@@ -1,8 +1,8 @@
-//! What callers are told. Nothing else is done here.
+//! The answers to callers. Nothing else is done here.
 
 use super::Calls;
 use crate::base::{Error, Instant, Key};
-use crate::connection::Telling;
+use crate::connection::DescriptionState;
 use crate::pool::{Call, Output, QueryFlags, Response};
 
 impl Calls {
@@ -11,13 +11,13 @@ impl Calls {
     }
 
     pub(in crate::pool) fn finish_call(&mut self, key: Key<Call>, result: Result<Response, Error>) {
-        if !self.requests.is_told(key) {
+        if !self.requests.is_answered(key) {
             self.answer(key, result);
         }
         self.forget_call(key);
     }
 
-    /// The call is over; the caller that waits for it is told elsewhere.
+    /// The call is over; its caller is answered elsewhere.
     pub(in crate::pool) fn forget_call(&mut self, key: Key<Call>) {
         let statement = self.requests.remove(key).and_then(|call| call.statement);
         if let Some(statement) = statement {
@@ -25,7 +25,7 @@ impl Calls {
         }
     }
 
-    /// Tells the caller what became of its call. Nothing else ever will.
+    /// Answers the call's caller. Nothing else ever will.
     pub(in crate::pool) fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
         if let Some((request, result)) = self.requests.answer(key, result) {
             self.complete(request, result);
@@ -40,9 +40,11 @@ impl Calls {
         }
         call.set_aside(now);
         let statement = call.statement.and_then(|id| self.statements.get(id));
-        let oids = match &call.telling {
-            Telling::Done(told) => Some(&told.parameter_types[..]),
-            Telling::No | Telling::Due => statement.and_then(|it| it.parameter_types()),
+        let oids = match &call.description {
+            DescriptionState::Done(description) => Some(&description.parameter_types[..]),
+            DescriptionState::Shared | DescriptionState::Due => {
+                statement.and_then(|it| it.parameter_types())
+            }
         };
         let (request, oids) = (call.request, oids.unwrap_or_default().to_vec());
         call.authored.get_or_insert_default().ask(oids.clone());

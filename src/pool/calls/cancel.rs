@@ -141,7 +141,7 @@ impl Calls {
         if commits {
             let what = "it commits, which is never cancelled, so that its connection was closed";
             let error = self.given_up_error(id, reason, Outcome::Unknown, what, cx);
-            self.tell_early(now, key, reason, Err(error.with_code(COMPLETION_UNKNOWN)));
+            self.answer_early(now, key, reason, Err(error.with_code(COMPLETION_UNKNOWN)));
             let message = "the connection was closed, because a COMMIT on it was given up";
             let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
             cx.connections.drop_slot(id, why);
@@ -149,19 +149,19 @@ impl Calls {
             return lease.into_iter().for_each(|lease| self.end_lease(now, lease, cx));
         }
         let at_work = slot.connection.first_request() == Some(token);
-        let told = lease.is_none() && !at_work;
-        if told {
+        let is_answered = lease.is_none() && !at_work;
+        if is_answered {
             let what = "it had been sent behind others, so that the server may still run it";
             let error = self.given_up_error(id, reason, Outcome::Unknown, what, cx);
-            self.tell_early(now, key, reason, Err(error));
+            self.answer_early(now, key, reason, Err(error));
         } else {
-            self.requests.give_up(now, key, reason, told);
+            self.requests.give_up(now, key, reason, is_answered);
         }
         self.tend(now, id, cx);
     }
 
     /// Answers a call that stays in flight.
-    fn tell_early(
+    fn answer_early(
         &mut self,
         now: Instant,
         key: Key<Call>,

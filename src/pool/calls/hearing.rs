@@ -74,8 +74,8 @@ impl Calls {
                     self.discover(cx, |discovery, cx| discovery.answered(now, id, role, cx))
                 }
                 Event::Typed { outcome, realm } => {
-                    self.told_realm(id, realm, cx);
-                    self.typed(now, id, outcome, cx);
+                    self.take_realm(id, realm, cx);
+                    self.types_outcome(now, id, outcome, cx);
                 }
                 Event::Placed { place, role } => {
                     self.discover(cx, |discovery, cx| discovery.placed(now, id, place, role, cx))
@@ -114,7 +114,7 @@ impl Calls {
     ) -> Option<Key<Call>> {
         match event {
             Event::Settled(settled) => {
-                self.learn_habit(&settled);
+                self.record_stats(&settled);
                 self.settle(now, id, settled, cx)
             }
             Event::Lost { token, outcome, in_transaction, why } => {
@@ -141,7 +141,7 @@ impl Calls {
         }
     }
 
-    fn learn_habit(&mut self, settled: &Settled) {
+    fn record_stats(&mut self, settled: &Settled) {
         if let Answer::Completed { results, .. } = &settled.answer
             && let Some(call) = self.requests.get(Key::from_bits(settled.token.0))
             && let Some(id) = call.statement
@@ -149,9 +149,9 @@ impl Calls {
         {
             let selects = results.first().is_some_and(|result| result.command.name() == "SELECT");
             let size = results.iter().map(|result| result.rows.size()).sum();
-            statement.stats.learn(settled.took, selects, size);
+            statement.stats.record(settled.took, selects, size);
             if let Some(gap) = settled.parted {
-                statement.stats.learn_parting(gap);
+                statement.stats.record_parting(gap);
             }
         }
     }
@@ -179,7 +179,8 @@ impl Calls {
         let observation = if joining {
             self.discover(cx, |discovery, cx| discovery.judge_unlisted(now, host, &error, cx));
             if is_liveness_probe
-                && self.discover(cx, |discovery, cx| discovery.desert(site, &error, cx))
+                && self
+                    .discover(cx, |discovery, cx| discovery.address_unreachable(site, &error, cx))
             {
                 return;
             }
@@ -193,7 +194,7 @@ impl Calls {
         } else {
             // A host that ends sessions as soon as it has them must not be run over.
             if short_lived {
-                cx.discovery.cluster.leave_alone(now, host);
+                cx.discovery.cluster.back_off(now, host);
             }
             match idle && !Mutation::SuspectIdleCut.is_on() {
                 true => Observation::IdleCut(error),
@@ -216,14 +217,14 @@ impl Calls {
 
     #[cold]
     fn follow_up_all(&mut self, now: Instant, cx: &mut Context<'_>) {
-        self.release_untold(now, cx);
+        self.release_failed_transactions(now, cx);
         loop {
             while let Some(closed) = cx.connections.next_closed() {
                 self.leave(closed, cx);
             }
             let Some((id, error)) = cx.connections.next_dropped() else { return };
             self.close_dropped(now, id, &error, cx);
-            self.release_untold(now, cx);
+            self.release_failed_transactions(now, cx);
         }
     }
 
@@ -237,8 +238,8 @@ impl Calls {
         if closed.has_moved_names {
             self.statements.names_moved();
         }
-        if let Some(then) = closed.role_told_at {
-            cx.discovery.cluster.said_until(closed.host, then);
+        if let Some(then) = closed.role_reported_at {
+            cx.discovery.cluster.confirmed_until(closed.host, then);
         }
         self.release_untyped_of(closed.id, cx);
     }

@@ -18,14 +18,14 @@
 
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
-use crate::connection::{StatementId, Telling};
+use crate::connection::{DescriptionState, StatementId};
 use crate::pool::requests::Authored;
 use crate::pool::verdict::Verdict;
 use crate::pool::{Call, ConnectionId, QueryFlags};
 use crate::types::Params;
 
 /// The error of a call whose values can't be fitted to types for the moment.
-pub(super) const TYPES_NOT_TOLD: &str = "HYPERION_TYPES_NOT_TOLD";
+pub(super) const UNRESOLVED_TYPES: &str = "HYPERION_UNRESOLVED_TYPES";
 
 impl Calls {
     /// What a new call's values were written for. Where the pool does not know the types any more
@@ -54,20 +54,20 @@ impl Calls {
         key: Key<Call>,
         verdict: Verdict,
     ) -> Verdict {
-        let Verdict::Described(Some(told)) = verdict else { return verdict };
+        let Verdict::Described(Some(description)) = verdict else { return verdict };
         if let Some(call) = self.requests.get_mut(key)
-            && !call.described(id, told)
+            && !call.described(id, description)
             && call.authored.as_ref().is_some_and(|authored| authored.is_hopeless())
         {
             let message = "the types of its parameters have changed each time that its values \
                            were written";
-            let error = Error::new(ErrorClass::Connection, TYPES_NOT_TOLD, message);
+            let error = Error::new(ErrorClass::Connection, UNRESOLVED_TYPES, message);
             return Verdict::Deliver(Err(error.with_outcome(Outcome::NotSent)));
         }
         Verdict::Described(None)
     }
 
-    /// The values of a request whose types were told.
+    /// The values of a request whose parameter types its caller was given.
     pub(in crate::pool) fn supply(
         &mut self,
         now: Instant,
@@ -84,7 +84,7 @@ impl Calls {
         call.flags = call.flags.without(QueryFlags::VALUES_TO_COME);
         call.params = params;
         // The caller's code has run since, and another connection may take the call.
-        call.telling = Telling::Due;
+        call.description = DescriptionState::Due;
         self.take_up(now, key, cx);
     }
 }

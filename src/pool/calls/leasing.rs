@@ -182,7 +182,7 @@ impl Calls {
         lease.has_head()
             || aside
             || cx.connections.get(id).is_some_and(busy)
-            || self.is_typing(id, cx)
+            || self.waits_for_types(id, cx)
     }
 
     /// Whether a COMMIT or a ROLLBACK stands unanswered.

@@ -20,8 +20,8 @@ impl Calls {
     ) -> Option<Sent> {
         let strange = self.is_strange(now, id, self.requests.get(key)?.statement?, cx);
         let (call, slot) = (self.requests.get_mut(key)?, cx.connections.get_mut(id)?);
-        call.tell_again_on(id);
-        self.statements.reform(call.statement?, call.telling.told_mut());
+        call.describe_again_on(id);
+        self.statements.reform(call.statement?, call.description.get_mut());
         let free = match call.lease {
             None => true,
             Some(lease) => self.leases.get(lease).is_some_and(|lease| !lease.has_seen()),
@@ -35,7 +35,7 @@ impl Calls {
             barrier: barrier && !Mutation::ForgetBarrier.is_on(),
             prepare: !call.flags.has(QueryFlags::UNPREPARED),
             describe: call.flags.has(QueryFlags::VALUES_TO_COME),
-            telling: &call.telling,
+            description: &call.description,
             strange,
             written: call.written(),
             held: call.is_held(&self.statements),

@@ -12,7 +12,8 @@ use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, ErrorKind, Instant, Key, Outcome};
 use crate::cluster::HostId;
 use crate::connection::{
-    Answer, Effect, RequestToken, Role, Settled, Statement, Telling, left_open, was_never_handed_on,
+    Answer, DescriptionState, Effect, RequestToken, Role, Settled, Statement, left_open,
+    was_never_handed_on,
 };
 use crate::pool::loss::{Fate, Loss, on_lost};
 use crate::pool::requests::{MOST_REDESCRIPTIONS, Phase};
@@ -70,7 +71,7 @@ impl Calls {
                 match lease {
                     Some(lease) => self.resume_with(now, key, lease, status, cx),
                     None if waits => cx.connections.clean(now, id),
-                    None if self.run_as_told(now, key, id, cx) => {}
+                    None if self.run_as_described(now, key, id, cx) => {}
                     None => return Some(key),
                 }
             }
@@ -79,7 +80,8 @@ impl Calls {
                 cx.connections.clean(now, id);
             }
             (Verdict::Deliver(result), Some(lease)) => {
-                let result = result.map_err(|error| self.tell_transaction(key, status, error));
+                let result =
+                    result.map_err(|error| self.mark_failed_transaction(key, status, error));
                 self.settle_leased(now, key, lease, status, cx);
                 self.deliver(now, id, key, result, cx);
                 self.resume_lease(now, lease, cx);
@@ -113,7 +115,12 @@ impl Calls {
     }
 
     /// Says with an error that its transaction takes no more statements, where the server does.
-    fn tell_transaction(&self, key: Key<Call>, status: TransactionStatus, error: Error) -> Error {
+    fn mark_failed_transaction(
+        &self,
+        key: Key<Call>,
+        status: TransactionStatus,
+        error: Error,
+    ) -> Error {
         let flags = self.requests.get(key).map(|call| call.flags).unwrap_or_default();
         let begun = flags.begin().is_some() && !flags.has(QueryFlags::END);
         match status {
@@ -127,7 +134,7 @@ impl Calls {
     /// Its statement was described on this connection, and holds there, whatever it is elsewhere.
     /// Returns whether it has been sent: it is where it has the connection for itself, or may share
     /// it with what is under way there.
-    fn run_as_told(
+    fn run_as_described(
         &mut self,
         now: Instant,
         key: Key<Call>,
@@ -173,8 +180,8 @@ impl Calls {
             if ruling.counts {
                 call.try_again(now, cx.config.acquire_timeout);
             }
-            if let Some(telling) = ruling.telling {
-                call.telling = telling;
+            if let Some(description) = ruling.description {
+                call.description = description;
             }
             if let Some(statement) = call.statement.filter(|_| ruling.doubts) {
                 self.statements.doubt(statement, now);
@@ -253,7 +260,7 @@ impl Calls {
             false => outcome,
         };
         let call = self.requests.get_mut(key)?;
-        call.telling = Telling::No;
+        call.description = DescriptionState::Shared;
         // A host that goes down takes its sessions along, one after the other: that is one loss.
         let is_another = call.losses == 0 || opened_at.is_none_or(|at| at > call.lost_at);
         if outcome == Outcome::Unknown && is_another {

@@ -20,11 +20,13 @@
 
 use std::time::Duration;
 
-use super::late_values::TYPES_NOT_TOLD;
+use super::late_values::UNRESOLVED_TYPES;
 use super::waiting_for_types::{Answered, Origin, Read, Untyped, Waiter};
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
-use crate::connection::{Effect, Form, Realm, Statement, Telling, TypesOutcome, TypesRefused};
+use crate::connection::{
+    DescriptionState, Effect, Form, Realm, Statement, TypesOutcome, TypesRefused,
+};
 use crate::pool::connections::Duty;
 use crate::pool::requests::{MOST_REDESCRIPTIONS, Reason};
 use crate::pool::{Call, ConnectionId, QueryFlags, Response, Slot};
@@ -52,7 +54,8 @@ impl Calls {
             true => self.name_types(&mut response),
             false => user_types(&response),
         };
-        let call = self.requests.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_told()));
+        let call =
+            self.requests.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_answered()));
         let waits = !unknown.is_empty();
         let Some(given_up) = call.map(|call| call.given_up).filter(|_| waits) else {
             return self.finish_call(key, Ok(response));
@@ -163,24 +166,24 @@ impl Calls {
         let Some(call) = self.requests.get(key).filter(|call| call.given_up.is_none()) else {
             return false;
         };
-        let Telling::Done(description) = &call.telling else { return false };
+        let DescriptionState::Done(description) = &call.description else { return false };
         // Which values its caller writes is not known before it has written them.
-        let needs_told = match call.flags.has(QueryFlags::VALUES_TO_COME) {
-            true => !description.untold().is_empty(),
-            false => call.params.needs_told(&description.fits),
+        let needs_resolution = match call.flags.has(QueryFlags::VALUES_TO_COME) {
+            true => !description.unresolved().is_empty(),
+            false => call.params.needs_resolution(&description.resolved),
         };
-        let mut unknown = if needs_told { description.untold() } else { Vec::new() };
+        let mut unknown = if needs_resolution { description.unresolved() } else { Vec::new() };
         // Arrays of domains among its results are asked for in binary, where it is known that they
         // are.
         unknown.extend(description.shape.iter().flat_map(|shape| shape.user_types()));
         unknown.retain(|oid| !(holds && self.catalog.has(*oid)));
         unknown.sort_unstable();
         unknown.dedup();
-        if unknown.is_empty() && !needs_told {
+        if unknown.is_empty() && !needs_resolution {
             return false;
         }
         if unknown.is_empty() {
-            self.fit_parameters(key, |parameter| parameter);
+            self.resolve_parameters(key, |parameter| parameter);
             return false;
         }
         if let Some(call) = self.requests.get_mut(key) {
@@ -220,12 +223,12 @@ impl Calls {
         };
         self.untyped.push(waits);
         self.note_waiting(now, connection, cx);
-        self.release_untold(now, cx);
+        self.release_failed_transactions(now, cx);
         self.ask_types(now, connection, cx);
     }
 
     /// The question for types, or the way back from it, was answered.
-    pub(in crate::pool) fn typed(
+    pub(in crate::pool) fn types_outcome(
         &mut self,
         now: Instant,
         id: ConnectionId,
@@ -233,7 +236,9 @@ impl Calls {
         cx: &mut Context<'_>,
     ) {
         match outcome {
-            TypesOutcome::Answered { asked, told } => self.learn_types(now, id, &asked, told, cx),
+            TypesOutcome::Answered { asked, types } => {
+                self.types_answered(now, id, &asked, types, cx)
+            }
             TypesOutcome::Refused(refused) => {
                 if let Some(slot) = cx.connections.get_mut(id) {
                     slot.connection.roll_back_types(now, refused);
@@ -241,9 +246,11 @@ impl Calls {
                 }
                 return;
             }
-            TypesOutcome::EndedTransaction(why) => self.typing_ended_transaction(now, id, &why, cx),
+            TypesOutcome::EndedTransaction(why) => {
+                self.types_question_ended_transaction(now, id, &why, cx)
+            }
         }
-        self.release_untold(now, cx);
+        self.release_failed_transactions(now, cx);
         self.ask_types(now, id, cx);
         if let Some(Duty::Leased { lease }) = cx.connections.get(id).map(|slot| slot.duty) {
             self.resume_lease(now, lease, cx);
@@ -251,34 +258,34 @@ impl Calls {
     }
 
     /// A server has told of types, or has refused to.
-    fn learn_types(
+    fn types_answered(
         &mut self,
         now: Instant,
         id: ConnectionId,
         asked: &[u32],
-        told: Result<Vec<(u32, UserType)>, TypesRefused>,
+        types: Result<Vec<(u32, UserType)>, TypesRefused>,
         cx: &mut Context<'_>,
     ) {
         // Nothing is learned from a connection whose database is not known.
         let is_known = cx.connections.get(id).is_some_and(|slot| slot.realm.is_some());
-        let told = match is_known && self.enter(id, cx) {
-            true => told,
-            false => told.and(Err(TypesRefused { lasts: false })),
+        let types = match is_known && self.enter(id, cx) {
+            true => types,
+            false => types.and(Err(TypesRefused { lasts: false })),
         };
-        let lack = match told {
-            Ok(told) => {
-                if !self.statements.has_room_for_types(told.len()) {
+        let lack = match types {
+            Ok(types) => {
+                if !self.statements.has_room_for_types(types.len()) {
                     self.forget_types();
                 }
-                self.statements.learn_types(&told);
+                self.statements.add_types(&types);
                 // A transaction's snapshot may be older than a type.
                 let status =
                     cx.connections.get(id).and_then(|slot| slot.connection.transaction_status());
-                let is_told = |oid: &u32| told.iter().any(|(known, _)| known == oid);
-                let is_all_told = asked.iter().all(is_told);
+                let is_found = |oid: &u32| types.iter().any(|(known, _)| known == oid);
+                let are_all_found = asked.iter().all(is_found);
                 let is_settled = status == Some(TransactionStatus::Idle);
-                self.catalog.learn(asked, told);
-                match is_all_told {
+                self.catalog.add(asked, types);
+                match are_all_found {
                     true => None,
                     false if is_settled => Some(Lack::Gone),
                     false => Some(Lack::Unseen),
@@ -318,8 +325,8 @@ impl Calls {
             }
             (Some(waits), Some(Lack::Refused)) => {
                 let why = format!(
-                    "the server was kept {} times from telling what its types are, by a lock, a \
-                     cancel or a time limit",
+                    "a lock, a cancel or a time limit kept the server {} times from describing its \
+                     types",
                     waits.questions,
                 );
                 self.refuse(now, at, &why, cx);
@@ -333,14 +340,14 @@ impl Calls {
         let Untyped { connection, what, .. } = self.untyped.remove(at);
         self.note_waiting(now, connection, cx);
         match what {
-            Waiter::Answer(answered) => self.refuse_untold(connection, answered, why, cx),
+            Waiter::Answer(answered) => self.refuse_answer(connection, answered, why, cx),
             Waiter::Call(key) if self.lacks_types(key) => self.refuse_call(now, key, why, cx),
             Waiter::Call(key) => self.go_on_with(now, key, cx),
         }
     }
 
     /// What a session has told of its database, in answer to the same question.
-    pub(in crate::pool) fn told_realm(
+    pub(in crate::pool) fn take_realm(
         &mut self,
         id: ConnectionId,
         realm: Option<Realm>,
@@ -363,13 +370,17 @@ impl Calls {
         let Some(slot) = cx.connections.get(id) else { return };
         if refused.lasts && slot.takes_calls() && slot.connection.is_clean() {
             // The role of a lease's session may be another one than the pool's.
-            self.catalog.learn_refusal(asked);
+            self.catalog.add_refusal(asked);
         }
     }
 
     /// What waits in a transaction that has failed goes on as if its server had refused to tell.
-    pub(in crate::pool) fn release_untold(&mut self, now: Instant, cx: &mut Context<'_>) {
-        while let Some(at) = self.untold(cx) {
+    pub(in crate::pool) fn release_failed_transactions(
+        &mut self,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) {
+        while let Some(at) = self.in_failed_transaction(cx) {
             if matches!(self.untyped.get(at).map(|it| &it.what), Some(Waiter::Call(_))) {
                 self.release_untyped(now, at, cx);
                 continue;
@@ -377,9 +388,8 @@ impl Calls {
             let waits = self.untyped.remove(at);
             self.note_waiting(now, waits.connection, cx);
             if let Waiter::Answer(answered) = waits.what {
-                let why = "its transaction has failed before the server told what the types in it \
-                           are";
-                self.refuse_untold(waits.connection, answered, why, cx);
+                let why = "its transaction has failed before the server described the types in it";
+                self.refuse_answer(waits.connection, answered, why, cx);
             }
         }
     }
@@ -409,7 +419,7 @@ impl Calls {
                         if let Some(read) = answered.read.take_if(may_go_again) {
                             return self.read_again(now, *read, cx);
                         }
-                        self.refuse_untold(connection, answered, &not_told_within(cx), cx);
+                        self.refuse_answer(connection, answered, &no_types_within(cx), cx);
                     }
                     None => self.hand_out(connection, answered, cx),
                 }
@@ -417,7 +427,7 @@ impl Calls {
             Waiter::Call(key) => {
                 self.note_waiting(now, connection, cx);
                 match deadline <= now && self.lacks_types(key) {
-                    true => self.refuse_call(now, key, &not_told_within(cx), cx),
+                    true => self.refuse_call(now, key, &no_types_within(cx), cx),
                     false => self.go_on_with(now, key, cx),
                 }
             }
@@ -427,7 +437,7 @@ impl Calls {
     /// No server tells what the types of a call's parameters are.
     fn refuse_call(&mut self, now: Instant, key: Key<Call>, why: &str, cx: &mut Context<'_>) {
         let message = format!("the query was not sent, as {why}, and its values depend on that");
-        let error = Error::new(ErrorClass::Connection, TYPES_NOT_TOLD, message);
+        let error = Error::new(ErrorClass::Connection, UNRESOLVED_TYPES, message);
         let lease = self.requests.get(key).and_then(|call| call.lease);
         self.finish_call(key, Err(error.with_outcome(Outcome::NotSent)));
         if let Some(lease) = lease {
@@ -437,16 +447,16 @@ impl Calls {
 
     /// Nothing more will be told for a call, which goes on with that.
     fn go_on_with(&mut self, now: Instant, key: Key<Call>, cx: &mut Context<'_>) {
-        self.fit_parameters(key, ParameterType::taken_as_it_is);
+        self.resolve_parameters(key, ParameterType::taken_as_it_is);
         if !self.ask_for_values(now, key) {
             self.take_up(now, key, cx);
         }
     }
 }
 
-fn not_told_within(cx: &Context<'_>) -> String {
+fn no_types_within(cx: &Context<'_>) -> String {
     let within = cx.config.connect_timeout.as_millis();
-    format!("the server did not tell within {within} ms (connectTimeoutMs) what its types are")
+    format!("the server did not describe its types within {within} ms (connectTimeoutMs)")
 }
 
 /// Why a server has not told all that it was asked of types.

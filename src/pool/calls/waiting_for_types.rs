@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome, ServerFields};
-use crate::connection::{Realm, Telling};
+use crate::connection::{DescriptionState, Realm};
 use crate::pool::connections::{Duty, Site};
 use crate::pool::requests::{Reason, given_up_error};
 use crate::pool::{Call, ConnectionId, QueryFlags, Response, Slot};
@@ -97,7 +97,7 @@ pub(in crate::pool) struct Read {
 
 impl Calls {
     /// Whether a lease's calls wait for the types that an answer on its connection needs.
-    pub(in crate::pool) fn is_typing(&self, id: ConnectionId, cx: &Context<'_>) -> bool {
+    pub(in crate::pool) fn waits_for_types(&self, id: ConnectionId, cx: &Context<'_>) -> bool {
         let asks = cx.connections.get(id).is_some_and(|slot| slot.connection.is_asking_types());
         asks || self.untyped.iter().any(|waits| waits.connection == id)
     }
@@ -143,14 +143,14 @@ impl Calls {
 
     /// What waits on a connection for types whose transaction has failed, so that its server tells
     /// nothing.
-    pub(in crate::pool) fn untold(&self, cx: &Context<'_>) -> Option<usize> {
-        let is_untold = |waits: &Untyped| {
+    pub(in crate::pool) fn in_failed_transaction(&self, cx: &Context<'_>) -> Option<usize> {
+        let has_failed = |waits: &Untyped| {
             let slot = cx.connections.get(waits.connection).filter(|_| waits.is_of_lease());
             slot.filter(|slot| may_ask(slot)).is_some_and(|slot| {
                 slot.connection.transaction_status() == Some(TransactionStatus::Failed)
             })
         };
-        self.untyped.iter().position(is_untold)
+        self.untyped.iter().position(has_failed)
     }
 
     /// The callers of these answers wait no longer for the types in them.
@@ -182,16 +182,16 @@ impl Calls {
         reason: Reason,
         cx: &mut Context<'_>,
     ) {
-        if self.is_told(id, &mut answered, cx) || Mutation::HandOutUntold.is_on() {
+        if self.are_types_known(id, &mut answered, cx) || Mutation::HandOutUnresolved.is_on() {
             return self.hand_out(id, answered, cx);
         }
         let outcome = answered.outcome;
         let what = match outcome {
             Outcome::Unknown => {
-                "it has run, and what the types in its answer are was not told yet, so that the \
-                 answer can't be read"
+                "it has run, and the types in its answer are not resolved yet, so that the answer \
+                 can\'t be read"
             }
-            _ => "what the types in its answer are was not told yet",
+            _ => "the types in its answer are not resolved yet",
         };
         self.let_read_go(answered.read);
         let error = given_up_error(reason, outcome, what);
@@ -201,16 +201,16 @@ impl Calls {
     /// Whether the form of a value depends on a type of which nothing was told so far.
     pub(in crate::pool) fn lacks_types(&self, key: Key<Call>) -> bool {
         let Some(call) = self.requests.get(key) else { return false };
-        let Telling::Done(told) = &call.telling else { return false };
-        let told = told.told(|oid| self.catalog.parameter_type(oid));
+        let DescriptionState::Done(description) = &call.description else { return false };
+        let description = description.with_resolved(|oid| self.catalog.parameter_type(oid));
         match call.flags.has(QueryFlags::VALUES_TO_COME) {
-            true => !told.untold().is_empty(),
-            false => call.params.needs_told(&told.fits),
+            true => !description.unresolved().is_empty(),
+            false => call.params.needs_resolution(&description.resolved),
         }
     }
 
     /// No server tells what the types in an answer are.
-    pub(in crate::pool) fn refuse_untold(
+    pub(in crate::pool) fn refuse_answer(
         &mut self,
         id: ConnectionId,
         answered: Answered,
@@ -285,14 +285,14 @@ impl Calls {
             return self.untyped.push(waits);
         }
         if let Waiter::Answer(answered) = waits.what {
-            let why = "its connection was lost before the server had told what the types in it are";
-            self.refuse_untold(waits.connection, answered, why, cx);
+            let why = "its connection was lost before the server had described the types in it";
+            self.refuse_answer(waits.connection, answered, why, cx);
         }
     }
 
     /// A transaction was lost to the pool's own question. The caller that waits for the answer is
     /// told why, since no other call of the transaction has failed.
-    pub(in crate::pool) fn typing_ended_transaction(
+    pub(in crate::pool) fn types_question_ended_transaction(
         &mut self,
         now: Instant,
         id: ConnectionId,
@@ -344,13 +344,18 @@ impl Calls {
         mut answered: Answered,
         cx: &mut Context<'_>,
     ) {
-        self.is_told(id, &mut answered, cx);
+        self.are_types_known(id, &mut answered, cx);
         self.let_read_go(answered.read);
         self.complete(answered.request, Ok(answered.response));
     }
 
     /// Whether all that is to be told of the types in an answer is known by now.
-    fn is_told(&mut self, id: ConnectionId, answered: &mut Answered, cx: &mut Context<'_>) -> bool {
+    fn are_types_known(
+        &mut self,
+        id: ConnectionId,
+        answered: &mut Answered,
+        cx: &mut Context<'_>,
+    ) -> bool {
         self.enter(id, cx) && self.name_types(&mut answered.response).is_empty()
     }
 
@@ -370,18 +375,19 @@ impl Calls {
     }
 
     /// Puts what is known now into what was told for a call.
-    pub(in crate::pool) fn fit_parameters(
+    pub(in crate::pool) fn resolve_parameters(
         &mut self,
         key: Key<Call>,
         taken: impl Fn(ParameterType) -> ParameterType,
     ) {
         let Some(call) = self.requests.get_mut(key) else { return };
-        let Telling::Done(told) = &mut call.telling else { return };
-        let fitted = Arc::new(told.told(|oid| taken(self.catalog.parameter_type(oid))));
+        let DescriptionState::Done(description) = &mut call.description else { return };
+        let resolved =
+            Arc::new(description.with_resolved(|oid| taken(self.catalog.parameter_type(oid))));
         if let Some(statement) = call.statement {
-            self.statements.fit(statement, told, &fitted);
+            self.statements.replace_description(statement, description, &resolved);
         }
-        *told = fitted;
+        *description = resolved;
     }
 }
 

@@ -1,5 +1,4 @@
-//! What is done on a connection for the pool itself, what that has to write, and how a connection
-//! ends.
+//! The pool's own acts on a connection, the outputs that follow, and the end of a connection.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -10,20 +9,20 @@ use crate::base::{Error, Instant, Mutation};
 use crate::cluster::{HostId, Topology};
 use crate::pool::Output;
 
-/// What is left of a connection that was closed.
+/// The remains of a closed connection.
 #[derive(Debug)]
 pub(in crate::pool) struct Closed {
     pub(in crate::pool) id: ConnectionId,
     pub(in crate::pool) host: HostId,
     /// The lease that it still belonged to.
     pub(in crate::pool) lease: Option<NonZeroU32>,
-    /// Its session may have made other tables of the names that statements use.
+    /// Its session may have given other meanings to the names that statements use.
     pub(in crate::pool) has_moved_names: bool,
-    pub(in crate::pool) role_told_at: Option<Instant>,
+    pub(in crate::pool) role_reported_at: Option<Instant>,
 }
 
 impl Connections {
-    /// What the sockets are to do.
+    /// The next output for the sockets.
     pub(in crate::pool) fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -64,7 +63,7 @@ impl Connections {
         }
     }
 
-    /// Asks a session for the place of its host: its timeline, and whom it follows.
+    /// Asks a session for the place of its host: its timeline, and which host it follows.
     pub(in crate::pool) fn ask_place(&mut self, now: Instant, id: ConnectionId) {
         if let Some(slot) = self.get_mut(id) {
             slot.connection.ask_place(now);
@@ -72,7 +71,8 @@ impl Connections {
         }
     }
 
-    /// Asks a session which database it is in, where that is to be known and nothing is in the way.
+    /// Asks a session which database it is in, if the pool needs to know that and nothing is in the
+    /// way.
     pub(in crate::pool) fn ask_realm(&mut self, now: Instant, id: ConnectionId) {
         let Some(slot) = self.get_mut(id) else { return };
         let is_known = slot.realm.is_some() || slot.connection.is_asking_realm();
@@ -90,8 +90,8 @@ impl Connections {
         }
     }
 
-    /// Has the server cancel what it is at on a connection, by a CancelRequest. Returns whether it
-    /// can be asked to.
+    /// Has the server cancel its present work on a connection, by a CancelRequest. Returns whether
+    /// a CancelRequest can be sent.
     pub(in crate::pool) fn send_cancel(&mut self, id: ConnectionId) -> bool {
         let packet = self.get(id).and_then(|slot| slot.connection.cancel_request());
         let Some(packet) = packet else { return false };
@@ -99,7 +99,7 @@ impl Connections {
         true
     }
 
-    /// A connection was given to a caller. It serves `most` of them, where that is bounded.
+    /// A connection was given to a caller. It expires after `most` uses, if that is bounded.
     pub(in crate::pool) fn count_use(&mut self, id: ConnectionId, most: Option<u64>) {
         if let Some(most) = most
             && let Some(slot) = self.get_mut(id)
@@ -115,7 +115,7 @@ impl Connections {
         self.close(id, terminate.unwrap_or_default());
     }
 
-    /// Closes a connection that has nothing to do on a host that does not serve.
+    /// Closes an idle connection to a host that does not serve.
     pub(in crate::pool) fn retire_if_useless(&mut self, id: ConnectionId, topology: &Topology) {
         let Some(slot) = self.get(id) else { return };
         if slot.is_idle() && (slot.expired || !topology.serves(slot.host)) {
@@ -135,14 +135,14 @@ impl Connections {
                 host: slot.host,
                 lease,
                 has_moved_names: slot.connection.has_moved_names(),
-                role_told_at: slot.connection.role_told_at(),
+                role_reported_at: slot.connection.role_reported_at(),
             });
         }
     }
 
-    /// Takes a connection out of the pool for good, whatever is in flight on it. Nothing is sent
-    /// there any more. What was in flight is settled once the pool is done with what it does at the
-    /// moment: that may drop other connections.
+    /// Takes a connection out of the pool for good, whatever is in flight on it. Nothing more is
+    /// sent there. The requests in flight are settled once the pool is done with its present step,
+    /// which may drop other connections.
     pub(in crate::pool) fn drop_slot(&mut self, id: ConnectionId, error: Error) {
         if let Some(slot) = self.get_mut(id)
             && !std::mem::replace(&mut slot.is_dropped, true)
@@ -151,12 +151,13 @@ impl Connections {
         }
     }
 
-    /// The next connection that is to be closed, whatever is in flight on it, and why.
+    /// The next dropped connection, which is to be closed with all that is in flight on it, and the
+    /// reason.
     pub(in crate::pool) fn next_dropped(&mut self) -> Option<(ConnectionId, Error)> {
         self.dropped.pop_front()
     }
 
-    /// The next connection that was closed since the last look.
+    /// The next connection that was closed and not followed up yet.
     pub(in crate::pool) fn next_closed(&mut self) -> Option<Closed> {
         self.closed.pop_front()
     }

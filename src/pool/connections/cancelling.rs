@@ -1,11 +1,12 @@
-//! What is done about a call at work that was given up (`src/pool/calls/cancel.rs`).
+//! The state of a connection on which a call was given up while the server is at it
+//! (`src/pool/calls/cancel.rs`).
 
 use std::time::Duration;
 
 use crate::base::Instant;
 use crate::connection::RequestToken;
 
-/// What is done about a call that is at work on a connection.
+/// The cancellation of the call that is at work on a connection.
 #[derive(Debug)]
 pub(in crate::pool) struct Cancelling {
     pub(in crate::pool) target: RequestToken,

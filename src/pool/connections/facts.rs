@@ -1,4 +1,4 @@
-//! What the pool goes by when it chooses among its connections, of each of them.
+//! The facts of each connection by which the pool chooses among them.
 
 use std::net::SocketAddr;
 
@@ -20,14 +20,14 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const COUNT: usize = 8;
 
-    /// Whether it takes no part in the work: there are few of these, unless a host is in doubt.
+    /// Whether it takes no calls: there are few of these, unless a host is in doubt.
     pub(super) const fn is_apart(self) -> bool {
         !matches!(self, Self::Serving | Self::Leased)
     }
 }
 
-/// As a connection is at some moment. Whatever has no value is [`Instant::NEVER`], or
-/// [`Facts::ALONE`].
+/// The facts of a connection at some moment. A time without a value is [`Instant::NEVER`], a depth
+/// without one [`Facts::ALONE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) kind: Kind,
@@ -36,21 +36,22 @@ pub(super) struct Facts {
     pub(super) is_available: bool,
     /// It takes calls, and nothing at all is in flight.
     pub(super) is_empty: bool,
-    /// It takes calls, and nothing is in flight but what the pool asks, behind which a call goes.
+    /// It takes calls, and only questions of the pool are in flight, behind which a call may go.
     pub(super) is_at_hand: bool,
-    /// It is being reset, and calls wait for the end of that.
+    /// It is being reset, and calls wait for that to end.
     pub(super) is_recovering: bool,
     pub(super) is_cancelling: bool,
-    /// It knows how many cores it shares, and its server needs not be asked for its role.
+    /// It is known how many cores its host shares with this process, and its server need not be
+    /// asked for its role.
     pub(super) knows_cores: bool,
     /// How many calls stand behind others here, not by choice.
     pub(super) behind: usize,
-    /// How much is in flight where all of it is quick, so that a quick call may join.
+    /// How many requests are in flight if all of them are quick, so that a quick call may join.
     pub(super) quick_depth: usize,
     pub(super) free_since: Instant,
     pub(super) owes_since: Instant,
     pub(super) address: Option<SocketAddr>,
-    /// Since when the server is at what a caller has asked.
+    /// Since when the server is at a caller's request.
     pub(super) asked_since: Instant,
     pub(super) heard_at: Instant,
     /// Since when the server is at the first of several requests.
@@ -60,6 +61,6 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// What `quick_depth` is of one that nothing may join.
+    /// The `quick_depth` of a connection that nothing may join.
     pub(super) const ALONE: usize = usize::MAX;
 }

@@ -1,8 +1,8 @@
-//! Counters of all connections, and which of them is the first or the next for something: what a
-//! query or a look for the next deadline asks costs the same whether there are ten or ten thousand.
+//! Counters of all connections, and the first or next of them in some order. What a query asks, or
+//! the search for the next deadline, costs the same with ten connections and with ten thousand.
 //!
-//! A connection that was changed is looked at once before the next question: what is known of it is
-//! replaced by its facts at that moment, so that no change of it can be missed.
+//! Before the next question, each connection that was changed is counted anew, once: its current
+//! facts replace the earlier ones. So no change is missed.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -19,10 +19,11 @@ use crate::cluster::HostId;
 pub(super) struct OnHost {
     pub(super) host: HostId,
     duties: [usize; Kind::COUNT],
-    /// Those that take calls and have nothing to do.
+    /// The idle ones that take calls.
     pub(super) empty: PlaceSet,
-    /// What is in flight where a quick call may join, as long as the server is not at it for too
-    /// long: who finds that out takes the connection out ([`super::Connections::least_joined`]).
+    /// The depth of each connection that a quick call may join, unless the server has been at its
+    /// first request for too long. The caller that finds that out takes the connection out
+    /// ([`super::Connections::least_joined`]).
     pub(super) quick: MinTree<usize>,
     pub(super) with_cores: PlaceSet,
 }
@@ -108,7 +109,7 @@ pub(super) struct Index {
     pub(super) available: usize,
     /// Calls behind others.
     pub(super) behind: usize,
-    /// How many have nothing to do.
+    /// How many are idle.
     pub(super) free: usize,
     pub(super) free_since: MinTree<Instant>,
     pub(super) owes_since: MinTree<Instant>,
@@ -157,7 +158,7 @@ impl Index {
         &self.sites
     }
 
-    /// A connection is at another site from now on, or has something new to tell of it.
+    /// A connection is at another site from now on, or its facts there have changed.
     fn note_site(
         &mut self,
         place: usize,
@@ -192,7 +193,7 @@ impl Index {
         self.hosts.iter_mut().find(|on| on.host == host)
     }
 
-    /// A connection to a host is to come, in that place: nothing has to grow later.
+    /// Makes room for a connection to a host at this place, so that nothing has to grow later.
     pub(super) fn make_room(&mut self, host: HostId, place: usize) {
         if self.on(host).is_none() {
             self.hosts.push(OnHost::new(host));
@@ -206,7 +207,7 @@ impl Index {
         self.times().into_iter().for_each(|times| times.make_room(places));
     }
 
-    /// The last place is that from now on.
+    /// There are only so many places from now on.
     pub(super) fn shrink(&mut self, places: usize) {
         self.hosts.retain(|on| on.all() > 0);
         for on in &mut self.hosts {
@@ -231,7 +232,7 @@ impl Index {
         ]
     }
 
-    /// What was known of a connection is replaced by what it is now.
+    /// Replaces the known facts of a connection by its present ones.
     pub(super) fn note(
         &mut self,
         id: ConnectionId,

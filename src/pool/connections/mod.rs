@@ -1,9 +1,9 @@
-//! The connections of a pool: all of them, by their keys, what each is there for, and how many
-//! there are of each kind.
+//! The connections of a pool, by their keys, each with its duty, and how many there are of each
+//! kind.
 //!
-//! [`Connections::get_mut`] notes which connection it hands out, and the next question about all
-//! of them has that one counted anew, for which it takes `&mut self`. So counters are never older
-//! than what they count, and a query pays for the connection that it uses alone.
+//! [`Connections::get_mut`] notes which connection it hands out. The next question about all
+//! connections takes `&mut self` and counts that one anew first. So counters are never older than
+//! the connections, and a query pays only for the connection that it uses.
 
 mod acts;
 #[cfg(feature = "sim")]
@@ -34,15 +34,15 @@ pub(super) use slot::{Duty, Site};
 use crate::base::{Arena, Error, Mutation};
 use crate::pool::Output;
 
-/// Owns the slots. What is asked of all of them is asked here.
+/// Owns the slots, and answers questions about all of them.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     slots: Arena<Slot>,
     index: Index,
-    /// Those that may have changed since the last look, each once.
+    /// The connections that may have changed since they were last counted, each once.
     changed: Vec<ConnectionId>,
     outputs: VecDeque<Output>,
-    /// Those that the pool has given up, and why.
+    /// The connections that the pool has given up, and why.
     dropped: VecDeque<(ConnectionId, Error)>,
     closed: VecDeque<Closed>,
 }
@@ -70,7 +70,7 @@ impl Connections {
         let host = slot.host;
         let id = self.slots.insert(slot);
         self.index.make_room(host, id.place());
-        // Each of them once, and none of them in the middle of a query.
+        // They grow once for each connection, and never in the middle of a query.
         self.changed.reserve(self.slots.len().saturating_sub(self.changed.len()));
         if let Some(slot) = self.slots.get_mut(id) {
             slot.change(id, &mut self.changed);
@@ -83,7 +83,7 @@ impl Connections {
         self.index.note(id, slot.host, slot.known.as_ref(), None);
         let places = self.slots.places();
         if id.place() >= places {
-            // A host that has a new connection alone would be taken for one that has none.
+            // A host whose only connection is new would be taken for one without any.
             self.look().0.shrink(places);
         }
         Some(slot)
@@ -93,7 +93,7 @@ impl Connections {
         self.slots.iter()
     }
 
-    /// What is known of all, with all changes.
+    /// The counters of all connections, brought up to date.
     fn look(&mut self) -> (&mut Index, &Arena<Slot>) {
         while let Some(id) = self.changed.pop() {
             let Some(slot) = self.slots.get_mut(id) else { continue };
@@ -104,7 +104,7 @@ impl Connections {
                 self.index.note(id, slot.host, slot.known.as_ref(), Some(&facts));
                 slot.known = Some(facts);
             }
-            // Since it was taken out for its silence something may have come.
+            // Something may have come since the connection was taken out for its silence.
             if let Some(on) = self.index.on_mut(slot.host) {
                 on.quick.set(id.place(), facts.quick_depth);
             }

@@ -1,4 +1,4 @@
-//! What is asked of all connections on the way of a query, and by timers.
+//! Questions about all connections that are asked on the way of a query, and by timers.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::{ConnectionId, Connections, Duty, Slot};
 use crate::base::{Error, ErrorClass, Instant};
 use crate::cluster::HostId;
 
-/// What the pool has at one host.
+/// The pool's connections to one host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pool) struct Load {
-    /// The first connection that has nothing to do.
+    /// The first idle connection.
     pub(in crate::pool) idle: Option<ConnectionId>,
     /// Connections at work.
     pub(in crate::pool) busy: usize,
@@ -34,12 +34,12 @@ impl Connections {
         self.slots.at(place).map(|(id, _)| id)
     }
 
-    /// Those that count against `poolSize`.
+    /// The number of connections that count against `poolSize`.
     pub(in crate::pool) fn size(&mut self) -> usize {
         self.counted(|_| true)
     }
 
-    /// Those of such hosts that count against `poolSize`.
+    /// The connections to such hosts that count against `poolSize`.
     pub(in crate::pool) fn counted(&mut self, serves: impl Fn(HostId) -> bool) -> usize {
         self.look().0.hosts().filter(|on| serves(on.host)).map(OnHost::counted).sum()
     }
@@ -52,8 +52,8 @@ impl Connections {
         self.look().0.taking_calls
     }
 
-    /// Calls behind others, beyond those for which something is free. Where servers are kept at
-    /// work they are so by choice.
+    /// The number of calls behind others, not counting those for which a connection is free, nor
+    /// those on connections that are kept at work on purpose.
     pub(in crate::pool) fn behind(&mut self) -> usize {
         let (index, _) = self.look();
         index.behind.saturating_sub(index.available)
@@ -77,7 +77,7 @@ impl Connections {
         self.is_any(host, &[Kind::Joining, Kind::Challenger])
     }
 
-    /// Whether a session to the host is on its way already to say what it claims.
+    /// Whether a session is on its way to ask the host for its claim.
     pub(in crate::pool) fn is_challenged_by(&mut self, host: HostId) -> bool {
         self.is_any(host, &[Kind::Challenger])
     }
@@ -107,14 +107,14 @@ impl Connections {
         Load { idle: place.and_then(|place| self.key(place)), busy, open }
     }
 
-    /// The first connection to the host that has nothing to do.
+    /// The first idle connection to the host.
     pub(in crate::pool) fn first_empty(&mut self, host: HostId) -> Option<ConnectionId> {
         let place = self.look().0.on(host)?.empty.first()?;
         self.key(place)
     }
 
-    /// The last connection to such a host where nothing is in the way but what the pool asks, and a
-    /// call may go behind that.
+    /// The last connection to such a host on which only questions of the pool are in flight, behind
+    /// which a call may go.
     pub(in crate::pool) fn at_hand(
         &mut self,
         now: Instant,
@@ -126,7 +126,7 @@ impl Connections {
         index.at_hand.iter().rev().find(|id| serves(id)).copied()
     }
 
-    /// Those that are being reset, with nobody's call behind that, and since when.
+    /// The connections that are being reset with no call behind the reset, and since when.
     fn resets(&mut self) -> impl Iterator<Item = (ConnectionId, Instant)> {
         let (index, slots) = self.look();
         let all = index.at_hand.iter().chain(&index.recovering);
@@ -135,8 +135,8 @@ impl Connections {
         resets.filter_map(|(id, slot)| Some((id, slot.connection.head_since()?)))
     }
 
-    /// Closes those whose reset is not answered in time, whatever their host does otherwise: nobody
-    /// loses anything by that.
+    /// Closes connections whose reset is not answered in time, whatever else their host answers. No
+    /// caller loses anything by that.
     pub(in crate::pool) fn drop_unreset(&mut self, now: Instant, bound: Duration) {
         let late: Vec<_> = self.resets().filter(|(_, since)| now.since(*since) >= bound).collect();
         for (id, _) in late {
@@ -154,8 +154,8 @@ impl Connections {
         self.resets().map(|(_, since)| (since + bound, "reset")).min_by_key(|(at, _)| *at)
     }
 
-    /// The connection to such a host with the least in flight, where a quick call may join that,
-    /// and how much it is.
+    /// The connection to such a host with the fewest requests in flight among those that a quick
+    /// call may join, and how many they are.
     pub(in crate::pool) fn least_joined(
         &mut self,
         now: Instant,
@@ -179,7 +179,7 @@ impl Connections {
         Some((depth, self.key(place)?))
     }
 
-    /// Whether a quick call may join so many connections to the host.
+    /// Whether a quick call may join `count` connections to the host.
     pub(in crate::pool) fn are_joined(&mut self, now: Instant, host: HostId, count: usize) -> bool {
         let (index, slots) = self.look();
         let Some(on) = index.on(host) else { return count == 0 };
@@ -188,54 +188,54 @@ impl Connections {
         joined.take(count).count() == count
     }
 
-    /// How many cores the host shares with this process, where its sessions tell their role.
+    /// How many cores the host shares with this process, if its sessions report their role.
     pub(in crate::pool) fn cores(&mut self, host: HostId) -> Option<usize> {
         let (index, slots) = self.look();
         let place = index.on(host)?.with_cores.first()?;
         slots.at(place)?.1.shared_cores
     }
 
-    /// Those that take no part in the work: logins, and sessions that ask for something. In their
-    /// order.
+    /// The connections that take no calls, in their order: logins, and sessions that ask hosts for
+    /// something.
     pub(in crate::pool) fn apart(&mut self) -> impl Iterator<Item = (ConnectionId, &Slot)> {
         let (index, slots) = self.look();
         index.apart.iter().filter_map(|id| Some((*id, slots.get(*id)?)))
     }
 
-    /// Those of them that are such, as they are now.
+    /// Those of them to which `is` applies now.
     pub(in crate::pool) fn those_apart(&mut self, is: impl Fn(&Slot) -> bool) -> Vec<ConnectionId> {
         self.apart().filter(|(_, slot)| is(slot)).map(|(id, _)| id).collect()
     }
 
-    /// Those that are being reset, and that calls wait for.
+    /// The connections that are being reset, and that calls wait for.
     pub(in crate::pool) fn recovering(&mut self) -> impl Iterator<Item = &Slot> {
         let (index, slots) = self.look();
         index.recovering.iter().filter_map(|id| slots.get(*id))
     }
 
-    /// Those on which a call at work was given up.
+    /// The connections on which a call at work was given up.
     pub(in crate::pool) fn cancelling(&mut self) -> impl Iterator<Item = (ConnectionId, &Slot)> {
         let (index, slots) = self.look();
         index.cancelling.iter().filter_map(|id| Some((*id, slots.get(*id)?)))
     }
 
-    /// How many have nothing to do.
+    /// How many connections are idle.
     pub(in crate::pool) fn free(&mut self) -> usize {
         self.look().0.free
     }
 
-    /// Since when the one has nothing to do that has had nothing for the longest time.
+    /// Since when the connection is idle that has been idle longest.
     pub(in crate::pool) fn free_since(&mut self) -> Option<Instant> {
         self.look().0.free_since.least()
     }
 
-    /// Those that have nothing to do, in their order.
+    /// The idle connections, in their order.
     pub(in crate::pool) fn all_free(&mut self) -> impl Iterator<Item = (ConnectionId, &Slot)> {
         let (index, slots) = self.look();
         index.free_since.iter().filter_map(|(place, _)| slots.at(place))
     }
 
-    /// Those that have had nothing to do for so long, and since when, in their order.
+    /// The connections that have been idle for so long, and since when, in their order.
     pub(in crate::pool) fn free_for(
         &mut self,
         now: Instant,
@@ -246,19 +246,19 @@ impl Connections {
         free.filter_map(|(place, since)| Some((since, slots.at(place)?.0))).collect()
     }
 
-    /// Since when the server has owed an answer, and has sent nothing, that does so for the longest
-    /// time.
+    /// The longest silence of a server that owes an answer: since when it has sent nothing.
     pub(in crate::pool) fn owed_since(&mut self) -> Option<Instant> {
         self.look().0.owes_since.least()
     }
 
-    /// Those whose servers owe an answer, in their order.
+    /// The connections whose servers owe an answer, in their order.
     pub(in crate::pool) fn owing(&mut self) -> impl Iterator<Item = (ConnectionId, &Slot)> {
         let (index, slots) = self.look();
         index.owes_since.iter().filter_map(|(place, _)| slots.at(place))
     }
 
-    /// Those whose servers have owed an answer for so long, and sent nothing, in their order.
+    /// The connections whose servers have owed an answer for so long and sent nothing, in their
+    /// order.
     pub(in crate::pool) fn silent_for(
         &mut self,
         now: Instant,
@@ -269,7 +269,7 @@ impl Connections {
         silent.filter_map(|(place, _)| slots.at(place))
     }
 
-    /// Since when a lease's transaction is idle that is so for the longest time.
+    /// Since when a lease's transaction is idle that has been idle longest.
     pub(in crate::pool) fn lease_idle_since(&mut self) -> Option<Instant> {
         self.look().0.lease_idle_since.least()
     }
@@ -290,8 +290,8 @@ impl Connections {
         leases.collect()
     }
 
-    /// Those on which several requests wait for one that the server has been at for too long, in
-    /// their order.
+    /// The connections on which requests wait behind one that the server has been at for too long,
+    /// in their order.
     pub(in crate::pool) fn stuck(&mut self, now: Instant) -> Vec<ConnectionId> {
         let Some(bound) = before(now, OVERDUE) else { return Vec::new() };
         let (index, slots) = self.look();
@@ -299,7 +299,7 @@ impl Connections {
         stuck.filter_map(|(place, _)| Some(slots.at(place)?.0)).collect()
     }
 
-    /// When the next one is that, after such a moment.
+    /// When the next connection will be such a one, after the given moment.
     pub(in crate::pool) fn stuck_after(&mut self, at: Instant) -> Option<Instant> {
         let shared_since = &self.look().0.shared_since;
         let next = match before(at, OVERDUE) {
@@ -309,24 +309,24 @@ impl Connections {
         next.map(|since| since + OVERDUE)
     }
 
-    /// When the next login is late.
+    /// When the next login times out.
     pub(in crate::pool) fn next_timeout(&mut self) -> Option<(Instant, &'static str)> {
         let timeouts = self.apart().filter_map(|(_, slot)| slot.connection.poll_timeout());
         timeouts.min_by_key(|(at, _)| *at)
     }
 
-    /// When something is to be done next about a call at work that was given up.
+    /// When the next step of a cancellation is due.
     pub(in crate::pool) fn next_cancel(&mut self) -> Option<(Instant, &'static str)> {
         let deadlines = self.cancelling().filter_map(|(_, slot)| slot.cancel_deadline());
         deadlines.min().map(|at| (at, "cancel"))
     }
 
-    /// When the next lifetime is over.
+    /// When the next connection expires.
     pub(in crate::pool) fn next_expiry(&mut self) -> Option<Instant> {
         self.look().0.expires_at.least()
     }
 
-    /// Those whose lifetime is over, and that take calls still, in their order.
+    /// The expired connections that still take calls, in their order.
     pub(in crate::pool) fn expired(&mut self, now: Instant) -> Vec<ConnectionId> {
         let (index, slots) = self.look();
         let expired = index.expires_at.within(now);

@@ -13,6 +13,6 @@ pub(in crate::pool) struct Route {
     pub(in crate::pool) untried: Vec<SocketAddr>,
     /// Why those before did not do, where no session could be had.
     pub(in crate::pool) failure: Option<Error>,
-    /// It goes to where the host serves, because its look-up led to nobody who does.
+    /// It goes to the address where the host serves, because no address of its look-up did.
     pub(in crate::pool) is_last: bool,
 }

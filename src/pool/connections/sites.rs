@@ -1,6 +1,6 @@
-//! Where sessions are: at which hosts, and at which addresses of them.
+//! Sessions by their sites: the hosts, and the addresses of each.
 //!
-//! These go through all connections. They are asked per login, per loss or per silence.
+//! These questions go through all connections. They are asked for each login, loss or silence.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -17,12 +17,12 @@ impl Connections {
         self.slots.iter().map(|(_, slot)| slot).filter(move |slot| slot.host == host)
     }
 
-    /// What the host of a connection is called.
+    /// The name of a connection's host.
     pub(in crate::pool) fn host_name(&self, id: ConnectionId) -> Option<Arc<str>> {
         self.get(id).map(|slot| Arc::clone(slot.connection.host()))
     }
 
-    /// An error of what was asked on a connection.
+    /// Adds the host of a connection to an error of a request there.
     pub(in crate::pool) fn at_host(&self, id: ConnectionId, error: Error) -> Error {
         match self.host_name(id) {
             Some(host) => error.with_host(host),
@@ -34,18 +34,18 @@ impl Connections {
         self.slots.iter().filter(move |(_, slot)| slot.site() == site)
     }
 
-    /// Where a host is that is no longer in the list, as long as there are connections to it.
+    /// The host that has left the list, as long as there are connections to it.
     pub(in crate::pool) fn target_of(&self, host: HostId) -> Option<Arc<Host>> {
         self.on_host(host).next().map(|slot| Arc::clone(&slot.target))
     }
 
     /// The sites that owe an answer, also those of hosts that are no longer in the list.
-    pub(in crate::pool) fn debtors(&mut self) -> BTreeSet<Site> {
+    pub(in crate::pool) fn owing_sites(&mut self) -> BTreeSet<Site> {
         let sites = self.look().0.sites().iter();
         sites.filter(|on| on.owed_since().is_some()).map(|on| on.site).collect()
     }
 
-    /// Of all sites the one in that place, and since when it owes an answer.
+    /// The site at this index, and since when it owes an answer.
     pub(in crate::pool) fn site(&mut self, place: usize) -> Option<(Site, Option<Instant>)> {
         self.look().0.sites().get(place).map(|on| (on.site, on.owed_since()))
     }
@@ -55,12 +55,12 @@ impl Connections {
         self.look().0.sites().iter().find(|on| on.site == site)?.owed_since()
     }
 
-    /// Whether a session is on its way to ask the server there.
+    /// Whether a session is on its way to ask the server at the site.
     pub(in crate::pool) fn is_watched(&mut self, site: Site) -> bool {
         let asks = |slot: &Slot| match slot.duty {
             Duty::LivenessProbe { .. } if Mutation::ProbeByName.is_on() => slot.host == site.0,
             Duty::LivenessProbe { .. } | Duty::Scouting { .. } => slot.site() == site,
-            // It is not known yet where it leads.
+            // The address that it will reach is not known yet.
             Duty::Joining | Duty::Challenger { .. } => {
                 slot.host == site.0 && slot.address.is_none_or(|address| Some(address) == site.1)
             }
@@ -101,15 +101,15 @@ impl Connections {
         self.on_host(site.0).find(serves)?.address
     }
 
-    /// Whether the role is what a session goes on telling that asks at another address.
-    pub(in crate::pool) fn is_told_elsewhere(&self, site: Site, role: Role) -> bool {
+    /// Whether a session that asks for the host at another address goes on reporting this role.
+    pub(in crate::pool) fn is_reported_elsewhere(&self, site: Site, role: Role) -> bool {
         self.on_host(site.0).any(|other| {
-            other.is_elsewhere(site) && other.asks_for(site.0) && other.told == Some(role)
+            other.is_elsewhere(site) && other.asks_for(site.0) && other.reported == Some(role)
         })
     }
 
-    /// Whether a session at another address has told its role.
-    pub(in crate::pool) fn is_told_at_another(&self, site: Site) -> bool {
+    /// Whether a session at another address has reported its role.
+    pub(in crate::pool) fn has_role_elsewhere(&self, site: Site) -> bool {
         self.on_host(site.0).any(|slot| slot.is_elsewhere(site) && slot.connection.role().is_some())
     }
 
@@ -162,8 +162,8 @@ impl Connections {
     }
 
     /// When a session to the host was told its role last.
-    pub(in crate::pool) fn role_told_at(&self, host: HostId) -> Option<Instant> {
-        self.on_host(host).filter_map(|slot| slot.connection.role_told_at()).max()
+    pub(in crate::pool) fn role_reported_at(&self, host: HostId) -> Option<Instant> {
+        self.on_host(host).filter_map(|slot| slot.connection.role_reported_at()).max()
     }
 
     /// Of those that are such the one with the least in flight.

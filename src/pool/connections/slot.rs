@@ -26,22 +26,22 @@ pub type ConnectionId = Key<Slot>;
 pub struct Slot {
     pub(in crate::pool) connection: Connection,
     pub(in crate::pool) host: HostId,
-    /// Where that is, also once the host is no longer in the list.
+    /// The host itself, which may have left the list.
     pub(in crate::pool) target: Arc<Host>,
-    /// The address that was reached, or is to be: a name may lead elsewhere by now.
+    /// The address that was reached, or is to be reached: the name may lead elsewhere by now.
     pub(in crate::pool) address: Option<SocketAddr>,
     pub(in crate::pool) route: Route,
     pub(in crate::pool) duty: Duty,
     pub(in crate::pool) opened_at: Instant,
     /// When bytes came last.
     pub(in crate::pool) heard_at: Instant,
-    /// `Output::Write` was said, and not all bytes have been taken since.
+    /// `Output::Write` was given, and not all bytes have been taken since.
     pub(in crate::pool) writing: bool,
     /// All that is in flight here is known to be quick.
     pub(in crate::pool) quick: bool,
     /// How many cores its server shares with this process.
     pub(in crate::pool) shared_cores: Option<usize>,
-    /// Its last run came while it had something to do, so that it goes on having it.
+    /// Its last batch came while it was at work, so that it is kept at work.
     pub(in crate::pool) kept_at_work: bool,
     /// A call at work here was given up: nothing else is sent here until that is over.
     pub(in crate::pool) cancelling: Option<Cancelling>,
@@ -51,11 +51,11 @@ pub struct Slot {
     pub(in crate::pool) uses: u64,
     /// It takes nothing new, and is closed once it is free.
     pub(in crate::pool) expired: bool,
-    /// The database that it is in, once it has told.
+    /// The database that it is in, once that is known.
     pub(in crate::pool) realm: Option<Realm>,
-    /// The role that it last told.
-    pub(in crate::pool) told: Option<Role>,
-    /// It has shown that it is of the server that serves at another address, or can't show it.
+    /// The role that it last reported.
+    pub(in crate::pool) reported: Option<Role>,
+    /// It has shown that its server is the one that serves at another address, or can't show it.
     pub(in crate::pool) vouched: bool,
     /// A call has left a transaction open here, which ends with the connection.
     pub(in crate::pool) left_open: bool,
@@ -63,9 +63,9 @@ pub struct Slot {
     pub(in crate::pool) is_dropped: bool,
     /// Since when the transaction of its lease is idle, where one is open and nothing of it runs.
     pub(in crate::pool) lease_idle_since: Option<Instant>,
-    /// It may have changed since the pool's connections were counted.
+    /// It may have changed since it was last counted.
     pub(super) is_changed: bool,
-    /// As it was counted then.
+    /// The facts by which it was last counted.
     pub(super) known: Option<Facts>,
 }
 
@@ -73,8 +73,8 @@ pub struct Slot {
 pub(in crate::pool) enum Duty {
     /// On its way to the first ReadyForQuery.
     Joining,
-    /// Logged in where no work can be done yet: asked for its role every now and then, because a
-    /// promotion is not told to idle sessions.
+    /// Logged in to a host that does not serve: asked for its role from time to time, because a
+    /// promotion is not reported to idle sessions.
     Scouting { ask_at: Instant },
     /// Takes calls.
     Serving,
@@ -82,10 +82,10 @@ pub(in crate::pool) enum Duty {
     Revalidating { deadline: Instant },
     /// Belongs to one caller.
     Leased { lease: NonZeroU32 },
-    /// Logged in, with no room for it: takes the place of a connection to a host that has too many.
+    /// Logged in to a full pool: takes the place of a connection to a host that has too many.
     Rebalancing,
-    /// On its way to say whether its host, too, claims to be the primary. Before its login there is
-    /// a deadline already.
+    /// Finds out whether its host, too, claims to be the primary. Before its login it has no
+    /// deadline of its own.
     Challenger { deadline: Option<Instant> },
     /// Finds out whether a silent host lives. Before its login there is nothing to ask again.
     LivenessProbe { ask_at: Option<Instant> },
@@ -106,7 +106,7 @@ impl Duty {
     }
 }
 
-/// Where a session is: a host, and which of the servers that its name has led to.
+/// Where a session is: a host, and the address that its name led to.
 pub(in crate::pool) type Site = (HostId, Option<SocketAddr>);
 
 impl Slot {
@@ -136,7 +136,7 @@ impl Slot {
             uses: 0,
             expired: false,
             realm: None,
-            told: None,
+            reported: None,
             vouched: false,
             left_open: false,
             is_dropped: false,
@@ -154,14 +154,14 @@ impl Slot {
         }
     }
 
-    /// Whether nothing may be written behind what is in flight, because the server has been at that
-    /// for too long, or nothing is in flight.
+    /// Whether nothing may be written behind the requests in flight, because there are none, or the
+    /// server has been at the first one for too long.
     pub(in crate::pool) fn is_overdue(&self, now: Instant) -> bool {
         self.connection.head_since().is_none_or(|since| now.since(since) >= OVERDUE)
     }
 
-    /// Whether it is being reset, and has been for longer than a login takes: nobody waits for that
-    /// who can have another connection.
+    /// Whether it has been in its reset for longer than a login takes: a call that can have another
+    /// connection does not wait for it.
     pub(in crate::pool) fn is_slow_to_reset(&self, now: Instant) -> bool {
         self.connection.is_resetting() && self.is_silent(now, SLOW_RESET)
     }
@@ -170,9 +170,8 @@ impl Slot {
         (self.host, self.address)
     }
 
-    /// Serving, with nothing in flight and nothing that was answered and is not settled yet: one
-    /// read may bring the answers to several requests, and the first of them the news that ends
-    /// this slot.
+    /// Serving, with nothing in flight and no answer that is not settled yet: one read may bring
+    /// the answers to several requests, and the first of them may end this slot.
     pub(in crate::pool) fn is_idle(&self) -> bool {
         let serves = self.duty == Duty::Serving && self.cancelling.is_none();
         serves && !self.is_dropped && self.connection.is_idle() && !self.connection.has_events()
@@ -200,12 +199,12 @@ impl Slot {
         (self.is_available() && !self.connection.is_at_hand()).then_some(since)
     }
 
-    /// Since when it has nothing to do.
+    /// Since when it is idle.
     pub(in crate::pool) fn free_since(&self) -> Option<Instant> {
         if self.is_idle() { self.connection.idle_since() } else { None }
     }
 
-    /// Whether its user left it as it can be handed on.
+    /// Whether its caller has left it in a state in which it can be handed on.
     pub(in crate::pool) fn is_at_rest(&self) -> bool {
         self.connection.is_vacant()
             && self.connection.transaction_status() == Some(TransactionStatus::Idle)
@@ -259,7 +258,7 @@ impl Slot {
         }
     }
 
-    /// When something is to be done about a call at work that was given up.
+    /// When the next step of a cancellation here is due.
     pub(in crate::pool) fn cancel_deadline(&self) -> Option<Instant> {
         let cancelling = self.cancelling.as_ref()?;
         let at = cancelling.deadline(self.connection.at_work());
@@ -283,7 +282,7 @@ impl Slot {
             && (self.address == older.address || !older.address.is_some_and(leads_to))
     }
 
-    /// As the pool's connections are counted.
+    /// The facts by which it is counted.
     pub(super) fn facts(&self) -> Facts {
         let Self { connection, duty, expired, .. } = self;
         let kind = duty.kind();

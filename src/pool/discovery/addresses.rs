@@ -1,23 +1,23 @@
-//! Where a session of a host is opened, and what becomes of a name that leads to several servers.
+//! Opens sessions to a host, and handles a name that leads to several servers.
 //!
-//! The addresses of a name may be servers of their own: the primary that was and the one that is,
-//! while clients still hear of both, or a primary and its standbys in turn. So a look-up is gone
-//! through, as libpq does with `target_session_attrs`: the first session is opened to the name,
-//! and as long as one does not fit, or can't be had, the next one is opened to the next address.
-//! The host is what the last of them leaves of it. While none serves, a session at each address
-//! goes on asking.
+//! The addresses of a name may belong to different servers: to the old and the new primary while
+//! DNS still gives both, or to a primary and its standbys in turn. So the pool goes through the
+//! addresses of a look-up, as libpq does with `target_session_attrs`. The first session is opened
+//! to the name. If a session does not fit, or can't be opened, the next one is opened to the next
+//! address. The last result counts as that of the host. While no host serves, one session at each
+//! address goes on asking.
 //!
-//! Where sessions serve at one address, one that is new at another address and does not fit says
-//! nothing of theirs: each of them is told of a fence by itself, in front of its next request. The
-//! new one is closed. Addresses that did not do come last in the next look-up, the one that was
-//! tried longest ago first, so that each is tried in the end.
+//! If sessions serve at one address, a new session at another address that does not fit is closed.
+//! It says nothing about the serving sessions: each of them notices a fence by itself, in front of
+//! its next request. Addresses that did not fit come last in the next look-up, least recently tried
+//! first, so that each address is tried in the end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Context, Discovery};
 use crate::base::{Error, Instant, Mutation};
-use crate::cluster::{HostId, fits, more_telling};
+use crate::cluster::{HostId, fits, more_conclusive};
 use crate::connection::{Connection, Lineage, Role};
 use crate::pool::ConnectionId;
 use crate::pool::connections::{Duty, Route, Site, Slot};
@@ -33,7 +33,7 @@ impl Discovery {
         self.open_by(now, (host, None), duty, Route::default(), cx);
     }
 
-    /// Opens a session to the server at that address, whatever the host's name leads to.
+    /// Opens a session to the server at this address, wherever the host's name leads now.
     pub(in crate::pool) fn open_at(
         &mut self,
         now: Instant,
@@ -70,7 +70,7 @@ impl Discovery {
         cx.connections.open(slot, last);
     }
 
-    /// The connection has reached this address. Its look-up gave these others as well, which have
+    /// The connection has reached this address. Its look-up gave the others as well, and they have
     /// not failed so far.
     pub(in crate::pool) fn reached(
         &mut self,
@@ -90,7 +90,7 @@ impl Discovery {
         slot.route = Route { lookup: Some(lookup), untried: others, failure: None, is_last: false };
     }
 
-    /// What a server says that was reached for the first time.
+    /// Takes the first answer of a new session's server.
     pub(in crate::pool) fn note_address(
         &mut self,
         now: Instant,
@@ -105,7 +105,7 @@ impl Discovery {
         }
     }
 
-    /// Whether a session that is new does not fit, while the host serves at another address.
+    /// Whether a new session does not fit, while the host serves at another address.
     pub(in crate::pool) fn is_astray(
         &self,
         id: ConnectionId,
@@ -113,7 +113,7 @@ impl Discovery {
         cx: &Context<'_>,
     ) -> bool {
         let Some(slot) = cx.connections.get(id) else { return false };
-        let is_new = slot.told.is_none() && !matches!(slot.duty, Duty::LivenessProbe { .. });
+        let is_new = slot.reported.is_none() && !matches!(slot.duty, Duty::LivenessProbe { .. });
         let serves = self.cluster.topology().rank(slot.host).is_some();
         is_new
             && serves
@@ -132,8 +132,8 @@ impl Discovery {
         if serves { cx.connections.serves_elsewhere(site, fits) } else { None }
     }
 
-    /// Closes a session that went astray. Where none of its look-up does, one is opened where the
-    /// host serves. Should that be so no longer, it says so.
+    /// Closes such a session. If no address of its look-up serves, a session is opened where the
+    /// host serves. A host that serves there no longer says so to that session.
     pub(in crate::pool) fn leave_astray(
         &mut self,
         now: Instant,
@@ -148,8 +148,8 @@ impl Discovery {
         }
     }
 
-    /// A new session at an address of a host was of no use. Where the host serves at another one,
-    /// a session is opened there.
+    /// A new session did not fit, or failed. If the host serves at another address, a session is
+    /// opened there.
     fn open_where_it_serves(&mut self, now: Instant, site: Site, cx: &mut Context<'_>) -> bool {
         let Some(address) = self.serves_elsewhere(site, cx).filter(|_| !cx.demand.has_ended) else {
             return false;
@@ -189,9 +189,9 @@ impl Discovery {
         }
     }
 
-    /// A session says what is about to give its host the seat. Those that ask at other addresses
-    /// of the host's name are of other servers: they may be old primaries, and none of them is to
-    /// serve because this one does.
+    /// The answer of a session is about to give its host the seat. The sessions that ask at other
+    /// addresses of the host's name lead to other servers, which may be old primaries. None of
+    /// those may serve because this server does.
     pub(in crate::pool) fn leave_other_addresses(
         &mut self,
         id: ConnectionId,
@@ -211,8 +211,8 @@ impl Discovery {
         others.into_iter().for_each(|id| cx.connections.retire(id));
     }
 
-    /// Whether a session that would serve is at another address than those that do, and has not
-    /// shown the history of its server: an old primary says of its role what the new one says.
+    /// Whether a session that would serve is at another address than the serving ones, and has not
+    /// shown its server's lineage. An old primary reports the same role as the new one.
     pub(in crate::pool) fn is_stranger(&self, id: ConnectionId, cx: &Context<'_>) -> bool {
         let Some(slot) = cx.connections.get(id) else { return false };
         let joins =
@@ -226,8 +226,9 @@ impl Discovery {
             && self.serves_elsewhere(slot.site(), cx).is_some()
     }
 
-    /// Such a session has shown its history. It stays where that is the history of those that
-    /// serve, or a later one. Else it is closed. Returns whether what it shows is the host's.
+    /// Such a session has shown its lineage. It stays if that is the lineage of the serving
+    /// sessions, or a later one, and is closed otherwise. Returns whether its lineage is the
+    /// host's.
     pub(in crate::pool) fn meet_stranger(
         &mut self,
         now: Instant,
@@ -244,11 +245,11 @@ impl Discovery {
                 let is_later = shown.timeline > known.timeline;
                 (shown.is_same_server(known), shown.system == known.system && is_later)
             }
-            // It may not tell.
+            // The server may refuse to show it.
             _ => (true, false),
         };
         if is_later {
-            // What is asked of the old one is answered; nothing more is asked there.
+            // Requests in flight to the old server are answered, and no new ones are sent there.
             cx.connections.on_host_mut(site.0, |other| other.expired |= other.is_elsewhere(site));
         } else if !is_same {
             self.unfit.add(now, site, None);
@@ -257,8 +258,8 @@ impl Discovery {
         is_later
     }
 
-    /// No session could be had at the address that this slot, which is gone, was to reach. Returns
-    /// why none could be had at any address, where that is so.
+    /// No session could be opened at the address of this slot, which is gone. Returns the error of
+    /// the host if no session could be opened at any of its addresses.
     pub(in crate::pool) fn failed_at(
         &mut self,
         now: Instant,
@@ -276,7 +277,7 @@ impl Discovery {
         let is_next = site.1.is_some() && route.lookup.is_none();
         let is_last = route.is_last;
         let failure = match route.failure.take() {
-            Some(earlier) => more_telling(earlier, error),
+            Some(earlier) => more_conclusive(earlier, error),
             None => error,
         };
         route.failure = Some(failure.clone());
@@ -288,8 +289,8 @@ impl Discovery {
             return None;
         }
         // The session at the address before speaks for the host.
-        if is_next && !is_last && cx.connections.is_told_at_another(site) {
-            self.cluster.leave_alone(now, site.0);
+        if is_next && !is_last && cx.connections.has_role_elsewhere(site) {
+            self.cluster.back_off(now, site.0);
             return None;
         }
         Some(failure)
@@ -321,8 +322,8 @@ impl Discovery {
         true
     }
 
-    /// Whether the role that a session goes on telling is no news: what is known of its host is
-    /// what a session at another address goes on telling. Neither of them fits.
+    /// Whether the role that a session goes on reporting changes nothing: what is known of its host
+    /// is what a session at another address goes on reporting. Neither role fits.
     pub(in crate::pool) fn is_known_elsewhere(
         &self,
         id: ConnectionId,
@@ -330,20 +331,21 @@ impl Discovery {
         cx: &Context<'_>,
     ) -> bool {
         let Some(slot) = cx.connections.get(id) else { return false };
-        let Some(known) = self.cluster.topology().said(slot.host).filter(|said| *said != role)
+        let Some(known) =
+            self.cluster.topology().reported_role(slot.host).filter(|reported| *reported != role)
         else {
             return false;
         };
-        !fits(cx.config.mode, role) && cx.connections.is_told_elsewhere(slot.site(), known)
+        !fits(cx.config.mode, role) && cx.connections.is_reported_elsewhere(slot.site(), known)
     }
 
-    /// What was last said at the address of a session, where it did not fit.
+    /// The last role that the server at the session's address reported, if it did not fit.
     pub(in crate::pool) fn said_before(&self, id: ConnectionId, cx: &Context<'_>) -> Option<Role> {
         self.unfit.said(cx.connections.get(id)?.site())
     }
 }
 
-/// What is left of a session that could not be had.
+/// A session that could not be opened.
 pub(in crate::pool) struct Failed {
     pub(in crate::pool) site: Site,
     pub(in crate::pool) duty: Duty,

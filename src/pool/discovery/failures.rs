@@ -1,4 +1,4 @@
-//! What those are told who get no connection.
+//! The errors of callers that get no connection.
 
 use super::{Context, Discovery};
 use crate::base::{Error, ErrorClass, Mutation, Outcome};
@@ -40,12 +40,12 @@ impl Discovery {
             .with_hosts(reports)
     }
 
-    /// What waiting calls fail with where no server has ever answered, each host has just refused
-    /// an attempt outright, and no other attempt is under way. Who asks then waits for the next
-    /// attempt, so that no caller fails more often than hosts are asked.
+    /// The error of waiting calls if no server has ever answered, each host has just refused an
+    /// attempt outright, and no other attempt is under way. A later call waits for the next
+    /// attempt, so that no call fails more often than hosts are asked.
     pub(in crate::pool) fn fast_failure(&mut self, cx: &mut Context<'_>) -> Option<Error> {
-        let is_nowhere = cx.config.fail_fast && self.cluster.is_nowhere();
-        if !is_nowhere || cx.connections.apart().any(|(_, slot)| slot.is_joining()) {
+        let no_server_exists = cx.config.fail_fast && self.cluster.no_server_exists();
+        if !no_server_exists || cx.connections.apart().any(|(_, slot)| slot.is_joining()) {
             return None;
         }
         let reports = self.cluster.reports();
@@ -64,9 +64,9 @@ impl Discovery {
         Some(cause.into_iter().fold(error, Error::with_cause).with_hosts(reports))
     }
 
-    /// What waiting calls fail with where no waiting would help. Whatever new sessions are told,
-    /// those that are open may serve callers that wait for them, and so may those that are on their
-    /// way to a host that has refused for good: a person may have healed that since.
+    /// The error of waiting calls if no waiting would help. Even if new sessions are refused for
+    /// good, open sessions may still serve waiting calls. So may sessions under way to a host that
+    /// has refused for good, since somebody may have mended that meanwhile.
     pub(in crate::pool) fn hopeless(&mut self, cx: &mut Context<'_>) -> Option<Error> {
         let may_serve = |slot: &Slot| {
             let role = slot.connection.role();
@@ -74,7 +74,7 @@ impl Discovery {
                 && (slot.counts() || slot.asks_for(slot.host))
                 && self.cluster.topology().host(slot.host).is_some()
         };
-        // What a host that refuses for good has said before says nothing of what it says now.
+        // A host that refuses for good may have served before, which proves nothing now.
         let is_asked_anew = |slot: &Slot| {
             slot.is_joining()
                 && self.cluster.topology().refuses_for_good(slot.host)
@@ -84,7 +84,7 @@ impl Discovery {
         if cx.connections.iter().any(|(_, slot)| is_hoped_for(slot)) {
             return None;
         }
-        self.cluster.hopeless().cloned().or_else(|| self.fast_failure(cx))
+        self.cluster.permanent_error().cloned().or_else(|| self.fast_failure(cx))
     }
 
     pub(in crate::pool) fn not_ready(&mut self, cx: &mut Context<'_>) -> Error {

@@ -1,4 +1,4 @@
-//! What is in flight where no server answers any more, and when that is given up.
+//! Requests in flight to servers that no longer answer, and when they are given up.
 
 use super::{Context, Discovery};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
@@ -7,17 +7,17 @@ use crate::connection::Role;
 use crate::pool::connections::{Site, Slot};
 
 impl Discovery {
-    /// Closes what has been silent for too long on hosts where no server answers, once another one
-    /// serves.
+    /// Closes connections that have been silent for too long to hosts that can't be reached, once
+    /// another host serves.
     pub(in crate::pool) fn give_up_frozen(&mut self, now: Instant, cx: &mut Context<'_>) {
-        self.leave_deserted(cx);
+        self.close_unreachable(cx);
         let topology = self.cluster.topology();
         if !topology.is_served() {
             return;
         }
         let bound = cx.config.liveness_check;
         let frozen = cx.connections.silent_for(now, bound).filter(|(_, slot)| {
-            let is_dead = topology.rank(slot.host).is_none() && topology.is_silent(slot.host);
+            let is_dead = topology.rank(slot.host).is_none() && topology.is_unreachable(slot.host);
             is_dead || Mutation::PunishSilence.is_on()
         });
         let frozen: Vec<_> = frozen.map(|(id, _)| id).collect();
@@ -31,17 +31,17 @@ impl Discovery {
         }
     }
 
-    /// Closes what is at addresses where no server answers any more, once the host is served at
-    /// another one.
-    pub(in crate::pool) fn leave_deserted(&mut self, cx: &mut Context<'_>) {
-        if !self.silences.is_any_deserted() {
+    /// Closes the connections to addresses where no server answers, once the host is served at
+    /// another address.
+    pub(in crate::pool) fn close_unreachable(&mut self, cx: &mut Context<'_>) {
+        if !self.silences.is_any_unreachable() {
             return;
         }
         let connections = &cx.connections;
         let is_there = |site: Site| connections.at(site).next().is_some();
         let fits = |role: Role| fits(cx.config.mode, role);
         let has_moved = |site: Site| connections.has_moved_from(site, fits);
-        for site in self.silences.take_left(is_there, has_moved) {
+        for site in self.silences.take_moved(is_there, has_moved) {
             let there: Vec<_> = cx.connections.at(site).map(|(id, _)| id).collect();
             let message = "nothing came for a while, no other session could be opened to its address, and the \
                            name of the host leads to another server";
@@ -50,9 +50,9 @@ impl Discovery {
         }
     }
 
-    /// A liveness probe has found no server at an address. Returns whether that says nothing of its
-    /// host, which is at another one.
-    pub(in crate::pool) fn desert(
+    /// A liveness probe has found no server at an address. Returns whether the host is served at
+    /// another one, so that this says nothing about the host.
+    pub(in crate::pool) fn address_unreachable(
         &mut self,
         site: Site,
         error: &Error,
@@ -61,15 +61,15 @@ impl Discovery {
         if site.1.is_none() || error.server().is_some() {
             return false;
         }
-        self.silences.desert(site);
+        self.silences.mark_unreachable(site);
         let fits = |role: Role| fits(cx.config.mode, role);
         let has_moved = cx.connections.has_moved_from(site, fits);
-        self.leave_deserted(cx);
+        self.close_unreachable(cx);
         has_moved
     }
 
-    /// Nobody knows what becomes of a host that is no longer in the list but those who still wait
-    /// for its answers. A liveness probe was opened to it in vain.
+    /// A liveness probe could not be opened to a host that has left the list. The requests in
+    /// flight there are given up, since no other session will show whether the host lives.
     pub(in crate::pool) fn judge_unlisted(
         &mut self,
         now: Instant,
@@ -78,7 +78,7 @@ impl Discovery {
         cx: &mut Context<'_>,
     ) {
         let is_listed = self.cluster.topology().host(host).is_some();
-        let silences = cx.connections.debtors().into_iter().filter(|site| site.0 == host);
+        let silences = cx.connections.owing_sites().into_iter().filter(|site| site.0 == host);
         let ends = silences.filter_map(|site| self.silence_ends(site, cx)).min();
         if is_listed || ends.is_none_or(|at| at > now) {
             return;
@@ -90,7 +90,7 @@ impl Discovery {
         let lost = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
         for id in owing {
             match cx.connections.get_mut(id) {
-                // A server that refuses a session lives: it is asked again after another silence.
+                // A server that refuses a session lives: it is probed again after another silence.
                 Some(slot) if error.server().is_some() => slot.heard_at = now,
                 _ => cx.connections.drop_slot(id, lost.clone()),
             }

@@ -21,7 +21,7 @@ impl Discovery {
         let status = views.map(|(host, view)| {
             let (open, busy) = connections.open_and_busy(host);
             let age = now.since(view.since);
-            let ages = ages(now, connections.role_told_at(host), &view);
+            let ages = ages(now, connections.role_reported_at(host), &view);
             HostStatus { view, age, ages, serves: topology.rank(host).is_some(), open, busy }
         });
         status.collect()
@@ -51,10 +51,9 @@ impl Discovery {
     }
 }
 
-/// How old it is what is known of a host. A session that is open may have said the same again and
-/// again.
-fn ages(now: Instant, told: Option<Instant>, view: &HostView) -> Ages {
-    let role_at = view.role_at.map(|at| told.map_or(at, |told| at.max(told)));
+/// The ages of what is known of a host. An open session may have confirmed it since.
+fn ages(now: Instant, confirmed: Option<Instant>, view: &HostView) -> Ages {
+    let role_at = view.role_at.map(|at| confirmed.map_or(at, |confirmed| at.max(confirmed)));
     let age = |at: Instant| now.since(at);
     Ages {
         state: role_at.max(view.failed_at).map(age),

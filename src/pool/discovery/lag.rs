@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Context, Discovery};
 use crate::base::Instant;
-use crate::cluster::{HostId, Standing};
+use crate::cluster::{Health, HostId};
 use crate::connection::Role;
 use crate::pool::connections::{Duty, Slot};
 
@@ -20,7 +20,7 @@ impl Discovery {
         self.lag_due = now + EVERY;
         let topology = self.cluster.topology();
         let is_standby =
-            |id: &HostId| matches!(topology.standing(*id), Some(Standing::Says(Role::Standby)));
+            |id: &HostId| matches!(topology.health(*id), Some(Health::Up(Role::Standby)));
         let standbys: Vec<_> = topology.host_ids().iter().copied().filter(is_standby).collect();
         for host in standbys {
             let may_ask = |slot: &Slot| {

@@ -1,28 +1,27 @@
-//! How many connections are kept although no caller uses them, and for how long any is used.
+//! How many idle connections are kept, and for how long a connection is used.
 //!
 //! - `minIdle` free connections are kept ready, opened ahead of demand, a few logins at a time.
-//!   While no host serves they are looked for as long as for calls that no caller waits for, and
-//!   again with the next call.
-//! - One that is free for `idleTimeoutMs` is closed, unless it is one of those.
-//! - One that is older than `maxLifetimeMs`, or was used `maxUses` times, is expired: it takes
-//!   nothing new and is closed once it is free. Lifetimes differ by up to a tenth, so that
-//!   connections that were opened together are not all gone together.
+//!   While no host serves, the pool looks for one for these connections as long as after a loss
+//!   without waiting calls, and again with the next call.
+//! - A connection that is free for `idleTimeoutMs` is closed, unless it is one of those.
+//! - A connection that is older than `maxLifetimeMs`, or was used `maxUses` times, is expired: it
+//!   takes nothing new and is closed once it is free. Lifetimes differ by up to a tenth, so that
+//!   connections that were opened together don't expire together.
 //!
-//! Nothing here costs a busy pool anything: since when a connection is free, its last ReadyForQuery
-//! tells.
+//! None of this costs a busy pool anything: a connection is free since its last ReadyForQuery.
 
 use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
 
 impl Discovery {
-    pub(in crate::pool) fn handle_upkeep_timeout(&self, now: Instant, cx: &mut Context<'_>) {
+    pub(in crate::pool) fn handle_lifetime_timeout(&self, now: Instant, cx: &mut Context<'_>) {
         for id in cx.connections.expired(now) {
             if let Some(slot) = cx.connections.get_mut(id) {
                 slot.expired = true;
             }
             cx.connections.retire_if_useless(id, self.cluster.topology());
         }
-        // Those that are used least come last: calls take the first that is free.
+        // The least used connections come last: calls take the first free one.
         let Some(timeout) = cx.config.idle_timeout else { return };
         let surplus = match Mutation::KeepIdle.is_on() {
             false => cx.connections.free().saturating_sub(cx.config.min_idle),
@@ -35,7 +34,7 @@ impl Discovery {
         }
     }
 
-    pub(in crate::pool) fn upkeep_timeout(
+    pub(in crate::pool) fn lifetime_timeout(
         &self,
         cx: &mut Context<'_>,
     ) -> Option<(Instant, &'static str)> {

@@ -1,17 +1,17 @@
 //! Hosts that stop answering without closing anything: a frozen process, a pulled cable.
 //!
 //! A host that owes an answer and sends nothing for `livenessCheckMs` is asked on another
-//! connection, a **liveness probe**. If that logs in, or is refused, the host lives, and the query
-//! is left alone however long it takes; the liveness probe asks again by a bare Sync as long as the
-//! silence lasts. If it gets no answer within `connectTimeoutMs`, the host is suspected, as if a
-//! session on it had broken. What is in flight there is given up only when another host serves:
-//! until then the frozen one may come back and answer. On a host that is no longer in the list it
-//! is given up as soon as the liveness probe has found no server.
+//! connection, a **liveness probe**. If the liveness probe logs in, or is refused, the host lives,
+//! and the query is left alone however long it takes; the liveness probe repeats its question by a
+//! bare Sync as long as the silence lasts. If it gets no answer within `connectTimeoutMs`, the host
+//! is suspected, as if a session on it had broken. Requests in flight there are given up only when
+//! another host serves: until then the frozen host may come back and answer. On a host that has
+//! left the list they are given up as soon as the liveness probe has found no server.
 //!
-//! All this is of one **address**: the name of a host may lead to another server by now, which says
-//! nothing of the one that is silent. The liveness probe goes to the address of the silent session,
-//! whatever the name leads to. Where it finds no server, and the host is served at another address,
-//! what is in flight at the silent one is given up.
+//! All this is about one **address**: the name of a host may lead to another server by now, which
+//! says nothing about the silent one. The liveness probe goes to the address of the silent session,
+//! wherever the name leads. If it finds no server there, and the host is served at another address,
+//! the requests in flight at the silent address are given up.
 
 use std::collections::BTreeSet;
 
@@ -22,22 +22,24 @@ use crate::pool::ConnectionId;
 use crate::pool::connections::{Duty, Site, Slot};
 
 impl Discovery {
-    /// Asks the hosts that have been silent for too long, and gives up what is in flight on the
-    /// dead ones.
+    /// Opens liveness probes to hosts that have been silent for too long, and gives up the requests
+    /// in flight on dead ones.
     pub(in crate::pool) fn watch(&mut self, now: Instant, cx: &mut Context<'_>) {
         // No site is silent for longer than the first connection there that is owed an answer.
         let is_due = self.soonest_silence(cx).is_some_and(|at| at <= now);
-        let debtors = match is_due || self.silences.is_any_looked_at() {
-            true => cx.connections.debtors(),
+        let owing_sites = match is_due || self.silences.is_any_looked_at() {
+            true => cx.connections.owing_sites(),
             false => BTreeSet::new(),
         };
-        self.silences.keep(&debtors);
-        for site in debtors {
+        self.silences.keep(&owing_sites);
+        for site in owing_sites {
             if self.silence_ends(site, cx).is_none_or(|at| at > now) {
                 continue;
             }
             let asked = cx.connections.is_watched(site);
-            if !asked && self.may_look_at(site, cx) <= now && !Mutation::ForgetLivenessProbe.is_on()
+            if !asked
+                && self.may_probe_at(site, cx) <= now
+                && !Mutation::ForgetLivenessProbe.is_on()
             {
                 self.silences.look(now, site);
                 let at = if Mutation::ProbeByName.is_on() { (site.0, None) } else { site };
@@ -84,13 +86,13 @@ impl Discovery {
         }
     }
 
-    /// When a liveness probe may go there. Sessions that the name leads elsewhere, however many
-    /// there are, put it off no longer.
-    fn may_look_at(&mut self, site: Site, cx: &mut Context<'_>) -> Instant {
+    /// When a liveness probe may be opened there. Sessions to other addresses of the name don't
+    /// delay it.
+    fn may_probe_at(&mut self, site: Site, cx: &mut Context<'_>) -> Instant {
         if site.1.is_none() || !cx.connections.is_elsewhere(site) {
-            return self.cluster.may_look_at(site.0);
+            return self.cluster.may_ask_at(site.0);
         }
-        self.cluster.may_look_again(site.0, self.silences.looked_at(site))
+        self.cluster.may_ask_again(site.0, self.silences.looked_at(site))
     }
 
     /// When the first connection has been owed an answer for too long.
@@ -108,8 +110,7 @@ impl Discovery {
         });
         let probes = probes.min();
         let silence = match self.soonest_silence(cx) {
-            // Near enough, as long as it lies ahead: some other connection may have heard the host
-            // since.
+            // Good enough while it lies ahead: another connection may have heard the host since.
             Some(at) if at > self.flushed_at => Some(at),
             Some(_) => self.next_look(cx).into_iter().chain(self.frozen_at(cx)).min(),
             None => None,
@@ -124,17 +125,17 @@ impl Discovery {
             place += 1;
             let Some(since) = owed_since else { continue };
             if !cx.connections.is_watched(site) {
-                let at = (since + cx.config.liveness_check).max(self.may_look_at(site, cx));
+                let at = (since + cx.config.liveness_check).max(self.may_probe_at(site, cx));
                 next = next.into_iter().chain([at]).min();
             }
         }
         next
     }
 
-    /// When what is in flight on a host that does not answer is to be given up.
+    /// When the requests in flight on a host that does not answer are given up.
     fn frozen_at(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
         let topology = self.cluster.topology();
-        let is_dead = |host: HostId| topology.rank(host).is_none() && topology.is_silent(host);
+        let is_dead = |host: HostId| topology.rank(host).is_none() && topology.is_unreachable(host);
         let is_any_dead = topology.host_ids().iter().any(|host| is_dead(*host));
         if !topology.is_served() || !is_any_dead {
             return None;

@@ -5,7 +5,7 @@
 //! ([`Context`]), and keeps what users are to hear of until the pool takes it. It knows of calls
 //! only how many there are ([`Demand`]).
 //!
-//! Its files call one another in this order, from the top: `told`, `search` and `liveness`, then
+//! Its files call one another in this order, from the top: `session_answers`, `search` and `liveness`, then
 //! `observing`, `rivals`, `seat`, and under these what each of them asks of addresses.
 
 mod addresses;
@@ -19,13 +19,13 @@ mod observing;
 mod outage;
 mod rebalance;
 mod renewal;
-mod reports;
 mod rewind;
 mod rivals;
+mod role_reports;
 mod search;
 mod seat;
+mod session_answers;
 mod silences;
-mod told;
 mod unfit;
 mod wanted;
 

@@ -1,4 +1,4 @@
-//! What is heard of a host, from a session or from an attempt to open one, and what that changes.
+//! Observations of hosts, from a session or from an attempt to open one, and their effects.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::pool::connections::{Duty, Slot};
 use crate::pool::{ConnectionId, PoolEvent};
 
 impl Discovery {
-    /// What a session said of its host. Where one read has brought two answers that differ, the
+    /// Takes the role that a session reported. If one read has brought two answers that differ, the
     /// later one counts.
     pub(in crate::pool) fn observe_session(
         &mut self,
@@ -20,17 +20,17 @@ impl Discovery {
         cx: &mut Context<'_>,
     ) {
         let Some(slot) = cx.connections.get_mut(id) else { return };
-        let before = slot.told.replace(role);
+        let before = slot.reported.replace(role);
         if slot.connection.role() == Some(role)
             && !self.cluster.topology().knows(slot.host, role)
-            && !self.cluster.is_old_news(slot.host, role, slot.connection.asked_at())
+            && !self.cluster.is_outdated(slot.host, role, slot.connection.asked_at())
         {
             let host = slot.host;
             if self.is_left_behind(id, before, role, cx) || self.ask_for_proof(now, id, role, cx) {
                 return;
             }
             self.leave_other_addresses(id, role, cx);
-            self.observe(now, host, Observation::Says(role), cx);
+            self.observe(now, host, Observation::RoleReported(role), cx);
         }
     }
 
@@ -42,18 +42,18 @@ impl Discovery {
         cx: &mut Context<'_>,
     ) {
         let role = match &observation {
-            Observation::Says(role) => Some(*role),
+            Observation::RoleReported(role) => Some(*role),
             Observation::ConnectFailed(_)
             | Observation::SessionLost(_)
             | Observation::IdleCut(_) => None,
         };
         let before = self.cluster.topology().summary(host);
         let change = self.cluster.observe(now, host, &observation);
-        self.tell_host(host, before, observation);
+        self.emit_host(host, before, observation);
         match change {
             Change::Nothing => {}
             Change::Found(host) if self.cluster.topology().has_seat() => self.found(now, host, cx),
-            Change::Found(_) | Change::Settled => {
+            Change::Found(_) | Change::SpareAccepted => {
                 self.has_surplus = true;
                 self.settle_duties(now, cx);
             }
@@ -79,7 +79,7 @@ impl Discovery {
         }
     }
 
-    fn tell_host(
+    fn emit_host(
         &mut self,
         host: HostId,
         before: Option<(&'static str, Option<Role>)>,
@@ -92,7 +92,7 @@ impl Discovery {
         {
             self.types_may_be_lost |= state == "down";
             let error = match observation {
-                Observation::Says(_) => None,
+                Observation::RoleReported(_) => None,
                 Observation::ConnectFailed(error)
                 | Observation::SessionLost(error)
                 | Observation::IdleCut(error) => Some(error),
@@ -120,7 +120,7 @@ impl Discovery {
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
         cx.connections.close(id, Vec::new());
         self.judge_unlisted(now, host, &error, cx);
-        if is_liveness_probe && self.desert(site, &error, cx) {
+        if is_liveness_probe && self.address_unreachable(site, &error, cx) {
             return;
         }
         self.observe(now, host, Observation::ConnectFailed(error), cx);

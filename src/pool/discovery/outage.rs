@@ -1,5 +1,5 @@
-//! While no host serves: since when, how long others are asked though no caller waits, and how long
-//! a better one than the first is waited for.
+//! The time in which no host serves: when it began, until when hosts are asked although no caller
+//! waits, and until when a preferred host is waited for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,16 @@ const SEARCH_LINGER: Duration = Duration::from_secs(30);
 /// Which host served last, and since when none does.
 #[derive(Debug)]
 pub(in crate::pool) struct Outage {
-    /// Since nobody looked for a host, nobody has missed one: then it begins with the next search.
+    /// `None` while no caller has needed a host: then the outage begins with the next search.
     since: Option<Instant>,
     last: Option<Arc<str>>,
     /// While no host serves, others are asked until then even if no caller waits.
     search_until: Instant,
-    /// Until when a host that would merely do is held back for better ones.
+    /// Until when an acceptable host is held back for a preferred one.
     patient_until: Option<Instant>,
 }
 
-/// Another host serves than before.
+/// Another host serves than before the outage.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::pool) struct Found {
     pub(in crate::pool) previous: Option<Arc<str>>,
@@ -45,17 +45,17 @@ impl Outage {
         self.search_until = now + SEARCH_LINGER;
     }
 
-    /// The pool has missed a host.
+    /// The pool needs a host, and none serves.
     pub(in crate::pool) fn miss(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    /// The pool misses no host any more.
-    pub(in crate::pool) fn rest(&mut self) {
+    /// The pool needs no host any more.
+    pub(in crate::pool) fn stop_search(&mut self) {
         self.since = None;
     }
 
-    /// A host serves. Returns what that ends, where it is another one than before.
+    /// A host serves. Returns the outage that this ends, if it is another host than before.
     pub(in crate::pool) fn end(&mut self, now: Instant, name: Option<&Arc<str>>) -> Option<Found> {
         let since = self.since.take();
         let name = name?;
@@ -67,7 +67,7 @@ impl Outage {
         Some(Found { previous, outage })
     }
 
-    /// Whether hosts are asked at that time though no caller waits.
+    /// Whether hosts are asked at that time although no caller waits.
     pub(in crate::pool) fn is_searching(&self, at: Instant) -> bool {
         at < self.search_until
     }
@@ -76,7 +76,7 @@ impl Outage {
         self.search_until = self.search_until.max(at);
     }
 
-    /// A better host is waited for, unless one is already.
+    /// Begins to wait for a preferred host, unless that has begun already.
     pub(in crate::pool) fn be_patient(&mut self, until: Instant) {
         self.patient_until.get_or_insert(until);
     }
@@ -85,7 +85,7 @@ impl Outage {
         self.patient_until
     }
 
-    /// Whether that wait is over now. That is said once.
+    /// Whether that wait is over now. Returns true once.
     pub(in crate::pool) fn is_patience_over(&mut self, now: Instant) -> bool {
         self.patient_until.take_if(|until| *until <= now).is_some()
     }
@@ -116,9 +116,9 @@ mod tests {
         assert_eq!((outage.is_searching(at(36)), outage.is_searching(at(37))), (true, false));
         assert_eq!(outage.end(at(9), Some(&b)), found(Some(&a), 2));
         assert_eq!(outage.last(), Some(b));
-        // Nobody has missed it since.
+        // No caller has needed a host since.
         outage.begin(at(10));
-        outage.rest();
+        outage.stop_search();
         assert_eq!(outage.end(at(20), Some(&a)).map(|found| found.outage), Some(Duration::ZERO));
     }
 

@@ -1,22 +1,22 @@
-//! How connections move to hosts that came back, where many hosts serve.
+//! How connections move to hosts that came back, in modes in which many hosts serve.
 //!
-//! While the pool is in use, hosts that do not serve are looked at about once a second. A session
-//! to a host that has less than its share joins the pool if there is room; in a full pool it waits
-//! as **rebalancing** until a connection to a host with more than its share has nothing to do, and
-//! takes its place. There is one rebalancing at a time, so that connections move one by one and no
-//! query notices.
+//! While the pool is in use, hosts that do not serve are asked about once a second. A session to a
+//! host that has less than its share joins the pool if there is room. In a full pool it waits as
+//! **rebalancing** until a connection to a host with more than its share is idle, and takes its
+//! place. One session at a time is rebalancing, so that connections move one by one and no query
+//! notices.
 
 use super::{Context, Discovery};
 use crate::base::Instant;
-use crate::cluster::{HostId, Rank, Standing};
+use crate::cluster::{Health, HostId, Rank};
 use crate::config::LoadBalance;
 use crate::pool::ConnectionId;
 use crate::pool::balance::{Candidate, survey};
 use crate::pool::connections::Duty;
 
 impl Discovery {
-    /// Whether a host is gone one login tells, where idle sessions to it were cut and none is left
-    /// there to ask.
+    /// Finds out by one login whether a host is gone, if idle sessions to it were cut and none is
+    /// left to ask.
     pub(in crate::pool) fn visit(&mut self, now: Instant, cx: &mut Context<'_>) {
         while let Some(host) = self.next_visit(cx)
             && self.cluster.may_connect_at(host) <= now
@@ -25,17 +25,18 @@ impl Discovery {
         }
     }
 
-    /// The next such host.
+    /// The next host to be asked so.
     pub(in crate::pool) fn next_visit(&mut self, cx: &mut Context<'_>) -> Option<HostId> {
         let topology = self.cluster.topology();
         let connections = &mut cx.connections;
         let quiet = topology.host_ids().iter().copied();
-        let quiet = quiet.filter(|host| topology.is_quiet(*host) && !connections.is_there(*host));
+        let quiet =
+            quiet.filter(|host| topology.is_unannounced(*host) && !connections.is_there(*host));
         let next = quiet.min_by_key(|host| self.cluster.may_connect_at(*host))?;
         (topology.is_served() && cx.demand.is_open).then_some(next)
     }
 
-    /// Looks at the hosts that do not serve, or that should serve more.
+    /// Asks the hosts that do not serve, or that should serve more.
     pub(in crate::pool) fn look_around(&mut self, now: Instant, cx: &mut Context<'_>) {
         if !cx.demand.is_open || cx.demand.calls == 0 {
             return;
@@ -50,13 +51,13 @@ impl Discovery {
         self.candidates = candidates;
         for host in self.cluster.topology().host_ids().to_vec() {
             let topology = self.cluster.topology();
-            let at = match (topology.rank(host), topology.standing(host)) {
-                (None, Some(Standing::Suspected(_))) => self.cluster.may_connect_at(host),
+            let at = match (topology.rank(host), topology.health(host)) {
+                (None, Some(Health::Suspected(_))) => self.cluster.may_connect_at(host),
                 (Some(_), _) if short != Some(host) => {
                     self.measure(now, host, cx);
                     continue;
                 }
-                _ => self.cluster.may_look_at(host),
+                _ => self.cluster.may_ask_at(host),
             };
             if at <= now && !cx.connections.is_asked(host) {
                 self.open(now, host, Duty::Joining, cx);
@@ -64,12 +65,12 @@ impl Discovery {
         }
     }
 
-    /// A host that was once far gets no query, and only queries measure it. So a session of its own
-    /// measures it, which is closed once it has been answered.
+    /// A host with a long round trip gets no query, and only queries measure the round trip. So a
+    /// session of its own measures it, and is closed once it has been answered.
     fn measure(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
         if cx.config.load_balance == LoadBalance::Nearest
             && self.cluster.topology().is_measurement_old(host, now)
-            && self.cluster.may_look_at(host) <= now
+            && self.cluster.may_ask_at(host) <= now
             && !cx.connections.is_probed(host)
         {
             self.open(now, host, Duty::LivenessProbe { ask_at: None }, cx);
@@ -101,8 +102,9 @@ impl Discovery {
         })
     }
 
-    /// What was at work on a host that serves again goes on to its end, and counts. As many as
-    /// there are too many by that are closed, when they have nothing to do.
+    /// Requests in flight on a host that serves again go on to their end, and their connections
+    /// count. If there are too many connections because of that, as many are closed once they are
+    /// idle.
     pub(in crate::pool) fn trim(&mut self, cx: &mut Context<'_>) {
         while self.has_surplus {
             self.has_surplus = self.counted(cx) > cx.config.pool_size;
@@ -118,7 +120,7 @@ impl Discovery {
         }
     }
 
-    /// Puts a rebalancing to work where a connection can be spared for it.
+    /// Lets a rebalancing session serve in place of another connection, if one can be spared.
     pub(in crate::pool) fn rebalance(&mut self, cx: &mut Context<'_>) {
         let Some((id, host)) = cx.connections.rebalancing() else { return };
         let mut candidates = std::mem::take(&mut self.candidates);
@@ -126,7 +128,7 @@ impl Discovery {
         let own = candidates.iter().find(|c| c.host == host && c.rank == Rank::Preferred);
         match own.map(|own| self.excess(&candidates, own.open, cx)) {
             Some(Some(excess)) => {
-                // Nothing is idle there now: later.
+                // No connection is idle there now: try later.
                 if let Some(victim) = excess.idle {
                     cx.connections.retire(victim);
                     self.set_serving(id, cx);
@@ -138,7 +140,7 @@ impl Discovery {
         self.candidates = candidates;
     }
 
-    /// Whether a session that there is no room for may take the place of another one.
+    /// Whether a session that finds no room may take the place of another one.
     pub(in crate::pool) fn may_rebalance(&mut self, host: HostId, cx: &mut Context<'_>) -> bool {
         if cx.connections.rebalancing().is_some() {
             return false;

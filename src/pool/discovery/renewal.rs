@@ -1,14 +1,15 @@
-//! New sessions to a host that has one already, where none serves.
+//! New sessions to hosts that have one already, while no host serves.
 //!
-//! An open session says what its server is, and nothing of where the host's name or address leads
-//! by now: a name that follows the primary, or a balancer, leads new sessions elsewhere while the
-//! old server lives on, fenced or as a standby. Nor does it see settings of its role or database
-//! that have changed: those are read at the login. So while none serves, each host is asked on a
-//! new session about once a second, beside those that are asked every `failoverProbeMs`. At each
-//! address that its name leads to, the newest of them goes on asking.
+//! An open session shows the state of its own server, and not where the host's name or address
+//! leads by now: a name that follows the primary, or a balancer, leads new sessions elsewhere while
+//! the old server lives on, fenced or as a standby. Nor does an open session see changed settings
+//! of its role or database, which are read at the login. So while no host serves, each host is
+//! asked on a new session about once a second, in addition to the sessions that are asked every
+//! `failoverProbeMs`. At each address that the name leads to, the newest session goes on asking.
 //!
-//! Sessions that the name has left behind may be at work, or their callers'. What these say again
-//! is no news of the host; they are closed once they are free.
+//! Sessions at an address that the name no longer leads to may be at work, or belong to a lease.
+//! When they repeat their role, this says nothing about the host; they are closed once they are
+//! free.
 
 use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
@@ -32,11 +33,11 @@ impl Discovery {
         }
     }
 
-    /// Whether what a session says of its host says nothing of where the host's name leads. A
-    /// change is news. What it has said before is none where another session has said otherwise
-    /// since, nor is its first word where one that was opened later contradicts it, or serves at
-    /// another address. Should it be a fence of the host in the seat, each of the other sessions is
-    /// told so by itself, in front of its next request.
+    /// Whether a session's report of its role says nothing about where the host's name leads. A
+    /// changed role counts. A repeated role does not count if another session has reported
+    /// otherwise since. Nor does a first role if a session that was opened later contradicts it, or
+    /// serves at another address. Should the report mean a fence of the host in the seat, each
+    /// other session notices that by itself, in front of its next request.
     pub(in crate::pool) fn is_left_behind(
         &mut self,
         id: ConnectionId,

@@ -3,9 +3,9 @@
 //!
 //! While no host serves, and a host claims an older timeline, every host is asked for its timeline.
 //! Where all of them are behind the newest timeline, the pool opens new sessions and asks again,
-//! because a name may lead to another server by now. It asks for [`STEADY`] on end, because whoever
-//! manages the cluster may be about to start the server that has the newest timeline. Then the
-//! older timeline is served.
+//! because a name may lead to another server by now. It goes on asking for [`STEADY`], because an
+//! operator may be about to start the server that has the newest timeline. Then the older timeline
+//! is served.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::cluster::HostId;
 use crate::pool::ConnectionId;
 use crate::pool::connections::{Duty, Slot};
 
-/// For so long every host must have said the same.
+/// How long the answers of all hosts must have stayed the same.
 const STEADY: Duration = Duration::from_secs(5);
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
@@ -27,10 +27,10 @@ pub(in crate::pool) struct Rewinding {
 }
 
 impl Discovery {
-    /// Looks whether the cluster has gone back for good. Called at the end of each turn.
+    /// Checks whether the cluster has gone back for good. Called at the end of each turn.
     pub(in crate::pool) fn watch_rewind(&mut self, now: Instant, cx: &mut Context<'_>) {
         let topology = self.cluster.topology();
-        // New sessions have to tell anew what was told before.
+        // New sessions have to report again what was reported before.
         let goes_on = match self.rewinding {
             None => !topology.is_served() && topology.may_have_gone_back(),
             Some(_) => topology.none_is_newest(),
@@ -54,7 +54,7 @@ impl Discovery {
                 }
                 if self.rewinding.is_some() && ask_at <= now {
                     self.rewinding = Some(Rewinding { since, ask_at: now + ASK_EVERY });
-                    // Some were on their way then.
+                    // Some logins were under way then.
                     self.renew_scouts(since, cx);
                     for host in self.cluster.topology().host_ids().to_vec() {
                         self.ask_scout(now, host, cx);
@@ -63,21 +63,21 @@ impl Discovery {
             }
             None => {}
         }
-        for host in self.cluster.topology().untold() {
+        for host in self.cluster.topology().unreported() {
             self.ask_scout(now, host, cx);
         }
     }
 
-    fn go_back(&mut self, now: Instant, opened: Instant, told: Instant, cx: &mut Context<'_>) {
-        let Some(host) = self.cluster.topology().gone_back_to(opened, told) else { return };
+    fn go_back(&mut self, now: Instant, opened: Instant, reported: Instant, cx: &mut Context<'_>) {
+        let Some(host) = self.cluster.topology().gone_back_to(opened, reported) else { return };
         self.rewinding = None;
         if let Some(previous) = self.cluster.go_back_to(host) {
-            self.tell_rewound(host, previous);
+            self.emit_rewound(host, previous);
             self.found(now, host, cx);
         }
     }
 
-    /// Closes those that are older. The next search opens new ones.
+    /// Closes scouts that are older. The next search opens new ones.
     fn renew_scouts(&mut self, since: Instant, cx: &mut Context<'_>) {
         let is_old = |slot: &Slot| is_scout(slot) && slot.opened_at < since;
         let scouts = cx.connections.those_apart(is_old);
@@ -86,7 +86,7 @@ impl Discovery {
 
     fn ask_scout(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
         let of = |slot: &Slot| slot.host == host && is_scout(slot);
-        // What an older one says at another address is not taken for the host's place.
+        // An older session's answer at another address is not taken for the host's place.
         let scouts = cx.connections.apart().filter(|(_, slot)| of(slot));
         let newest: Option<ConnectionId> =
             scouts.max_by_key(|(_, slot)| slot.opened_at).map(|(id, _)| id);

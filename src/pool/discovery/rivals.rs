@@ -1,14 +1,12 @@
 //! Hosts that claim the seat of the primary while, or after, another one has it.
 //!
-//! A host that wants the seat of another one shows its history first: one more round trip on a
-//! session that is open already. Whoever is the first to have it is asked for its history in front
-//! of the first call, and waits for nothing. And when a host has got the seat, the logins to the
-//! others that are under way are let come to their end, as **challengers**: whoever answers first
-//! is not the primary for that.
+//! A host that claims the seat of another host has to show its lineage first: one more round trip
+//! on an open session. The first host that gets the seat is asked for its lineage in front of the
+//! first call, without a wait. When a host has got the seat, logins under way to other hosts are
+//! completed, as **challengers**: the host that answers first need not be the primary.
 //!
-//! A question that may stand behind a call can be hit by the CancelRequest for that call, and then
-//! it was not asked: it is asked again, on a session where no signal is on its way. The end of a
-//! turn sees to it.
+//! A question that stands behind a call may be hit by the CancelRequest for that call. It is then
+//! asked again at the end of a turn, on a session to which no CancelRequest is under way.
 
 use super::{Context, Discovery};
 use crate::base::{Error, ErrorClass, Instant};
@@ -18,7 +16,7 @@ use crate::pool::connections::{Duty, Slot};
 use crate::pool::{ConnectionId, PoolEvent};
 
 impl Discovery {
-    /// Whether the host must show its history before what it says of its role counts.
+    /// Whether the host must show its lineage before its reported role counts.
     pub(in crate::pool) fn ask_for_proof(
         &mut self,
         now: Instant,
@@ -30,10 +28,10 @@ impl Discovery {
         if !self.cluster.topology().must_prove(slot.host, role) {
             return false;
         }
-        // Others may be in a transaction, which a question that is refused would end.
+        // Other sessions may be in a transaction, which a refused question would end.
         if matches!(slot.duty, Duty::Scouting { .. } | Duty::Challenger { .. })
             && slot.connection.is_idle()
-            // What it shows would not be taken for the host's.
+            // Its lineage would not be taken for the host's.
             && !cx.connections.is_of_another_server(id)
         {
             cx.connections.ask_place(now, id);
@@ -41,8 +39,8 @@ impl Discovery {
         true
     }
 
-    /// Decides about the hosts that claim the seat of another one, as far as is known what it
-    /// takes.
+    /// Decides about the hosts that claim the seat of another one, as far as their lineages are
+    /// known.
     pub(in crate::pool) fn decide_rivals(&mut self, now: Instant, cx: &mut Context<'_>) {
         for rival in self.cluster.topology().rivals() {
             self.decide(now, rival, cx);
@@ -53,27 +51,27 @@ impl Discovery {
         let primary = self.cluster.known_primary();
         let decision = match self.cluster.decide(rival) {
             RivalVerdict::Same => {
-                self.cluster.judge(rival);
+                self.cluster.mark_decided(rival);
                 return;
             }
             RivalVerdict::Ask { rival: of_rival, primary: of_primary } => {
-                let may_tell = !of_rival || self.ask_host(now, rival, cx);
+                let may_answer = !of_rival || self.ask_host(now, rival, cx);
                 if of_primary && let Some(primary) = primary {
-                    // On no session now, it is asked on the next one, in front of the first call.
+                    // Without a session it is asked on the next one, in front of the first call.
                     self.ask_host(now, primary, cx);
                 }
-                if may_tell {
+                if may_answer {
                     return;
                 }
-                // It is gone before it said what it takes.
+                // The rival is gone before it has shown its lineage.
                 Decision::Stays
             }
             RivalVerdict::Decided(decision) => decision,
         };
-        self.tell_rival(rival, primary, decision);
+        self.emit_rival(rival, primary, decision);
         match (decision, primary) {
             (Decision::Taken, Some(primary)) => {
-                self.cluster.judge(primary);
+                self.cluster.mark_decided(primary);
                 self.found(now, rival, cx);
             }
             (Decision::Contested, Some(primary)) => {
@@ -84,8 +82,8 @@ impl Discovery {
         }
     }
 
-    /// Asks a host for its history, on whatever session. Returns whether an answer may come. Where
-    /// calls are being cancelled on all its sessions, it is asked when that is over.
+    /// Asks a host for its lineage, on any session. Returns whether an answer may come. If calls
+    /// are being cancelled on all its sessions, the host is asked when that is over.
     fn ask_host(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) -> bool {
         let may_ask = |slot: &Slot| {
             slot.host == host
@@ -98,15 +96,15 @@ impl Discovery {
         }
         let safe = sessions.iter().filter(|(_, slot)| slot.cancelling.is_none());
         let freest = safe.min_by_key(|(_, slot)| slot.connection.depth()).map(|(id, _)| *id);
-        let may_tell = !sessions.is_empty();
+        let may_answer = !sessions.is_empty();
         if let Some(id) = freest {
             cx.connections.ask_place(now, id);
         }
-        may_tell
+        may_answer
     }
 
-    fn tell_rival(&mut self, rival: HostId, primary: Option<HostId>, decision: Decision) {
-        if !self.cluster.judge(rival) {
+    fn emit_rival(&mut self, rival: HostId, primary: Option<HostId>, decision: Decision) {
+        if !self.cluster.mark_decided(rival) {
             return;
         }
         let timeline = |host| self.cluster.topology().timeline(host);
@@ -119,9 +117,9 @@ impl Discovery {
         }
     }
 
-    /// Ends what could still commit on hosts in whose place another one was promoted: it will be
-    /// rewound, and who reads there sees the past. What they have answered by the end of the turn
-    /// counts. A fenced host runs no new writes, and behind its barrier a read is asked again.
+    /// Ends sessions that could still commit on a host that another one has replaced: the old host
+    /// will be rewound, and reads there are stale. Answers that came by the end of the turn count.
+    /// A fenced host runs no new writes, and a read behind its barrier is sent again.
     pub(in crate::pool) fn leave_deposed(&mut self, cx: &mut Context<'_>) {
         if !std::mem::take(&mut self.has_moved) {
             return;
@@ -146,7 +144,7 @@ impl Discovery {
         }
     }
 
-    /// Gives up on challengers that were logged in and did not answer in time.
+    /// Closes challengers that were logged in and did not answer in time.
     pub(in crate::pool) fn dismiss_challengers(&mut self, now: Instant, cx: &mut Context<'_>) {
         let late =
             |slot: &Slot| matches!(slot.duty, Duty::Challenger { deadline: Some(at) } if at <= now);
@@ -160,14 +158,14 @@ impl Discovery {
         self.decide_rivals(now, cx);
     }
 
-    /// The host in the seat has said where it stands.
+    /// The host in the seat has shown its lineage.
     pub(in crate::pool) fn check_seat(&mut self, host: HostId) {
         if let Some(previous) = self.cluster.seat_went_back(host) {
-            self.tell_rewound(host, previous);
+            self.emit_rewound(host, previous);
         }
     }
 
-    pub(in crate::pool) fn tell_rewound(&mut self, host: HostId, previous_timeline: u32) {
+    pub(in crate::pool) fn emit_rewound(&mut self, host: HostId, previous_timeline: u32) {
         let timeline = self.cluster.topology().timeline(host);
         if let (Some(host), Some(timeline)) = (self.cluster.name(host), timeline) {
             let event = PoolEvent::Rewound { host, timeline, previous_timeline };

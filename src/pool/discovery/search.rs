@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::reports::CHECK_EVERY;
+use super::role_reports::CHECK_EVERY;
 use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
 use crate::cluster::{HostId, Rank};
@@ -18,18 +18,18 @@ use crate::pool::connections::{Duty, Slot};
 
 /// Logins under way at once to the host that serves: a pool that refills must not run it over.
 const MOST_JOINING: usize = 4;
-/// About what a login takes. One more connection would not serve calls any sooner that have been
-/// answered by then. After a failover all pools of all clients find the new primary at once, and
-/// the server has to start a process for each login.
+/// About how long a login takes. One more connection would not serve a call sooner that is answered
+/// by then. After a failover all pools of all clients find the new primary at once, and the server
+/// has to start a process for each login.
 const LOGIN: Duration = Duration::from_millis(10);
-/// How long an acceptable host is held back for a better one that has not answered yet. How long
-/// the pool waits for a login where another host may serve as well. A host that comes later is
-/// welcome where there is room.
+/// How long an acceptable host is held back for a preferred one that has not answered yet, and how
+/// long the pool waits for a login while another host may serve as well. A host that answers later
+/// joins if there is room.
 const BETTER_HOST_WITHIN: Duration = Duration::from_millis(250);
 
 impl Discovery {
-    /// A connection to a host that may be gone is asked as well once it becomes free: it may be the
-    /// only one that there is to ask.
+    /// A connection to a host that may be gone is asked once it becomes free: it may be the only
+    /// one that can be asked.
     fn revalidate_the_free(&mut self, now: Instant, cx: &mut Context<'_>) {
         let topology = self.cluster.topology();
         let doubtful =
@@ -39,7 +39,7 @@ impl Discovery {
         self.revalidate(now, ids, cx);
     }
 
-    /// Opens what is missing.
+    /// Opens the missing connections.
     pub(in crate::pool) fn search(&mut self, now: Instant, cx: &mut Context<'_>) {
         if self.cluster.topology().is_served() {
             self.grow(now, cx);
@@ -50,7 +50,7 @@ impl Discovery {
         } else if self.is_wanted(now, cx) {
             self.outage.miss(now);
             self.revalidate_the_free(now, cx);
-            if !self.cluster.topology().is_settled() {
+            if !self.cluster.topology().accepts_spare() {
                 self.outage.be_patient(now + BETTER_HOST_WITHIN);
             }
             for host in self.cluster.topology().host_ids().to_vec() {
@@ -85,7 +85,7 @@ impl Discovery {
         }
     }
 
-    /// Where the next connection goes: to the host with the fewest.
+    /// The host that gets the next connection: the one with the fewest.
     fn roomiest(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<HostId> {
         if let Some(host) = self.cluster.known_primary() {
             return (self.cluster.may_connect_at(host) <= now).then_some(host);
@@ -109,8 +109,8 @@ impl Discovery {
         hosts.get(drawn).copied()
     }
 
-    /// Calls that one more connection would serve sooner: the waiting ones, and calls behind
-    /// others, where that lasts and no connection is free.
+    /// The number of calls that one more connection would serve sooner: the waiting ones, and calls
+    /// behind others if that lasts and no connection is free.
     fn demand(&mut self, now: Instant, cx: &mut Context<'_>) -> usize {
         let behind = cx.connections.behind();
         let recovers = |until: &Instant| *until > now;
@@ -125,15 +125,15 @@ impl Discovery {
         waiting + if lasts { behind } else { cx.demand.stranded }
     }
 
-    /// How long connections that are being reset are waited for, rather than other ones opened.
+    /// Until when connections that are being reset are waited for before others are opened.
     fn recovering_until(&mut self, cx: &mut Context<'_>) -> impl Iterator<Item = Instant> {
         let topology = self.cluster.topology();
         let recovering = cx.connections.recovering().filter(|slot| topology.serves(slot.host));
         recovering.filter_map(Slot::recovering_since).map(|since| since + LOGIN)
     }
 
-    /// After answers: a backlog has ended where no call is behind others, even if new calls are
-    /// about to come.
+    /// Ends the backlog after answers if no call is behind others, even if new calls are about to
+    /// come.
     pub(in crate::pool) fn end_backlog(&mut self, cx: &mut Context<'_>) {
         if self.backlog_since.is_some() && cx.connections.behind() == 0 {
             self.backlog_since = None;
@@ -147,7 +147,7 @@ impl Discovery {
     }
 
     fn stop_asking(&mut self, cx: &mut Context<'_>) {
-        self.outage.rest();
+        self.outage.stop_search();
         let asks = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Scouting { .. });
         let ids = cx.connections.those_apart(asks);
         ids.into_iter().for_each(|id| cx.connections.retire(id));
@@ -156,7 +156,7 @@ impl Discovery {
     /// Asks the scouts whose time has come, and gives up on sessions that did not answer in time.
     pub(in crate::pool) fn ask_scouts(&mut self, now: Instant, cx: &mut Context<'_>) {
         self.dismiss_challengers(now, cx);
-        if self.outage.is_patience_over(now) && self.cluster.settle() {
+        if self.outage.is_patience_over(now) && self.cluster.accept_spare() {
             self.settle_duties(now, cx);
         }
         let timeout = cx.config.connect_timeout;
@@ -231,7 +231,7 @@ impl Discovery {
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// When the next session to the host in that place of the list is due.
+    /// When the next session to the host at this index of the list is due.
     fn login_at(
         &mut self,
         place: usize,
@@ -252,12 +252,12 @@ impl Discovery {
     }
 
     fn is_to_come(&self, at: Instant, wanted: bool) -> bool {
-        // What was due at the last flush has been done then, or can't be done.
+        // Whatever was due at the last flush is done, or can't be done.
         (wanted || self.outage.is_searching(at)) && at > self.flushed_at
     }
 }
 
-/// When a login takes too long for anybody to wait for it: another host may be faster.
+/// When a login has taken so long that another host may be faster.
 fn late_at(has_seat: bool, slot: &Slot) -> Instant {
     match slot.duty {
         Duty::Joining if !has_seat => slot.opened_at + BETTER_HOST_WITHIN,

@@ -1,4 +1,4 @@
-//! Which hosts serve: what becomes of the sessions when a host takes up the work, or loses it.
+//! Sessions when their host begins to serve, or stops.
 
 use super::Found;
 use super::{Context, Discovery};
@@ -14,8 +14,8 @@ impl Discovery {
         }
     }
 
-    /// One host serves, and no other: its scout joins the pool. The scouts of the other hosts are
-    /// not needed once they have said that they don't claim the same.
+    /// A host has got the seat: its scout joins the pool. Scouts of other hosts are closed once
+    /// they have said that they don't claim the seat too.
     pub(in crate::pool) fn found(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
         self.has_moved = true;
         let name = self.cluster.name(host);
@@ -53,8 +53,8 @@ impl Discovery {
         self.give_up_frozen(now, cx);
     }
 
-    /// The host that served no longer fits. Its sessions that are at work go on to their end, the
-    /// others are closed. While no host serves, one of them is kept to ask it.
+    /// The host that served no longer fits. Its sessions at work go on to their end, the others are
+    /// closed. While no host serves, one session is kept to ask the host.
     pub(in crate::pool) fn unseat(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
         let is_served = self.cluster.topology().is_served();
         let keep_one = !is_served && !cx.connections.is_scouted(host);
@@ -102,7 +102,8 @@ impl Discovery {
         cx.connections.all().into_iter().for_each(|id| self.settle_duty(now, id, cx));
     }
 
-    /// After an answer: a session that was only asked takes up what its host is there for.
+    /// After an answer: a session that was only asked takes the duty that its host's state gives
+    /// it.
     pub(in crate::pool) fn settle_duty(
         &mut self,
         now: Instant,
@@ -112,8 +113,8 @@ impl Discovery {
         let topology = self.cluster.topology();
         let Some(slot) = cx.connections.get(id) else { return };
         let (host, before, is_served) = (slot.host, slot.duty, topology.is_served());
-        // A session that waits for an answer is looked at again when the answer has come. A host
-        // that serves does not wait.
+        // A session that waits for an answer gets its duty when the answer has come. A session to a
+        // serving host does not wait.
         let serves_on = topology.serves(host) && slot.connection.is_vacant();
         if !serves_on && !slot.connection.is_idle() {
             return;
@@ -158,7 +159,7 @@ impl Discovery {
         }
     }
 
-    /// A session to the host in the seat is new: nobody is answered there before the host was
+    /// A session to the host in the seat is new: no call on it is answered before the host was
     /// asked.
     pub(in crate::pool) fn ask_the_seated(
         &mut self,

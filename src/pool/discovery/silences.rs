@@ -8,7 +8,7 @@ use crate::pool::connections::Site;
 #[derive(Debug, Default)]
 pub(in crate::pool) struct Silences {
     /// A liveness probe has found no server there.
-    deserted: BTreeSet<Site>,
+    unreachable: BTreeSet<Site>,
     /// When the last liveness probe was sent there.
     looked_at: BTreeMap<Site, Instant>,
 }
@@ -16,8 +16,8 @@ pub(in crate::pool) struct Silences {
 impl Silences {
     /// Something came from there.
     pub(in crate::pool) fn end(&mut self, site: Site) {
-        if !self.deserted.is_empty() {
-            self.deserted.remove(&site);
+        if !self.unreachable.is_empty() {
+            self.unreachable.remove(&site);
         }
     }
 
@@ -26,9 +26,9 @@ impl Silences {
         !self.looked_at.is_empty()
     }
 
-    /// What owes no answer any more is forgotten.
-    pub(in crate::pool) fn keep(&mut self, debtors: &BTreeSet<Site>) {
-        self.looked_at.retain(|site, _| debtors.contains(site));
+    /// Forgets the sites that owe no answer any more.
+    pub(in crate::pool) fn keep(&mut self, owing_sites: &BTreeSet<Site>) {
+        self.looked_at.retain(|site, _| owing_sites.contains(site));
     }
 
     /// A liveness probe is sent there.
@@ -41,23 +41,25 @@ impl Silences {
     }
 
     /// A liveness probe has found no server there.
-    pub(in crate::pool) fn desert(&mut self, site: Site) {
-        self.deserted.insert(site);
+    pub(in crate::pool) fn mark_unreachable(&mut self, site: Site) {
+        self.unreachable.insert(site);
     }
 
-    pub(in crate::pool) fn is_any_deserted(&self) -> bool {
-        !self.deserted.is_empty()
+    pub(in crate::pool) fn is_any_unreachable(&self) -> bool {
+        !self.unreachable.is_empty()
     }
 
-    /// The addresses where no server was found and that are to be left, of those where anything is.
-    pub(in crate::pool) fn take_left(
+    /// Takes the unreachable sites from which the host has moved, among those that still have
+    /// connections.
+    pub(in crate::pool) fn take_moved(
         &mut self,
         is_there: impl Fn(Site) -> bool,
         has_moved: impl Fn(Site) -> bool,
     ) -> Vec<Site> {
-        self.deserted.retain(|site| is_there(*site));
-        let left: Vec<_> = self.deserted.iter().copied().filter(|site| has_moved(*site)).collect();
-        self.deserted.retain(|site| !left.contains(site));
-        left
+        self.unreachable.retain(|site| is_there(*site));
+        let moved: Vec<_> =
+            self.unreachable.iter().copied().filter(|site| has_moved(*site)).collect();
+        self.unreachable.retain(|site| !moved.contains(site));
+        moved
     }
 }

@@ -1,4 +1,4 @@
-//! The addresses that did not do, when they were tried last, and what was said there.
+//! Addresses that did not fit: when they were tried last, and the role that was reported there.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,8 +24,8 @@ impl UnfitAddresses {
         tried.into_iter().map(|(_, address)| address).collect()
     }
 
-    /// A host's name leads to these addresses by now. Of hosts that are gone nothing is kept, nor
-    /// of what the name leads to no more.
+    /// A host's name leads to these addresses by now. Forgets hosts that are gone, and addresses to
+    /// which the name leads no more.
     pub(in crate::pool) fn keep(
         &mut self,
         host: HostId,
@@ -38,17 +38,17 @@ impl UnfitAddresses {
         });
     }
 
-    /// An address did not do.
+    /// An address did not fit.
     pub(in crate::pool) fn add(&mut self, now: Instant, site: Site, said: Option<Role>) {
         self.0.insert(site, (now, said));
     }
 
-    /// It does.
+    /// An address fits.
     pub(in crate::pool) fn remove(&mut self, site: Site) {
         self.0.remove(&site);
     }
 
-    /// What was last said there.
+    /// The role that was last reported there.
     pub(in crate::pool) fn said(&self, site: Site) -> Option<Role> {
         self.0.get(&site)?.1
     }

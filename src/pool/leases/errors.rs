@@ -1,4 +1,4 @@
-//! What the callers of leases are told.
+//! The errors that callers of leases get.
 
 use crate::base::{Error, ErrorClass, Outcome};
 use crate::pool::Response;

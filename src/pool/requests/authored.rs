@@ -1,8 +1,8 @@
-//! Values that code of the caller's writes (`serialize`), for types that it is told.
+//! Values that the caller's code writes (`serialize`), for the types that the pool hands to it.
 //!
-//! They belong to these types, and to the session that tells them: values that were written for one
-//! description are sent by no other one. The caller keeps what it was called with until its call is
-//! answered, so that it can be asked for the values once more.
+//! They belong to these types, and to the session that described them: values that were written for
+//! one description are sent by no other one. The caller keeps what it was called with until its
+//! call is answered, so that it can be asked for the values once more.
 
 use std::collections::VecDeque;
 
@@ -28,7 +28,7 @@ pub(in crate::pool) struct Authored {
     /// the next one may fit these again.
     drafts: Vec<(Written, Params)>,
     /// The connection that has described its statement.
-    told_by: Option<ConnectionId>,
+    described_by: Option<ConnectionId>,
     rounds: u8,
 }
 
@@ -42,9 +42,10 @@ impl Authored {
         self.written.as_ref()
     }
 
-    /// Its statement was described by a connection. Returns whether its values may go by that.
-    pub(in crate::pool) fn told(&mut self, by: ConnectionId, types: &[u32]) -> bool {
-        self.told_by = Some(by);
+    /// A connection has described its statement. Returns whether its values may go by that
+    /// description.
+    pub(in crate::pool) fn described(&mut self, by: ConnectionId, types: &[u32]) -> bool {
+        self.described_by = Some(by);
         self.rounds = self.rounds.saturating_add(1);
         self.written.as_ref().is_none_or(|written| written.types == types)
     }
@@ -69,8 +70,8 @@ impl Authored {
     }
 
     /// Whether the statement has to be described once more before the call goes to a connection.
-    pub(in crate::pool) fn is_told_elsewhere(&self, to: ConnectionId) -> bool {
-        self.written.is_some() && self.told_by != Some(to) && self.rounds < MOST_MOVES
+    pub(in crate::pool) fn is_described_elsewhere(&self, to: ConnectionId) -> bool {
+        self.written.is_some() && self.described_by != Some(to) && self.rounds < MOST_MOVES
     }
 
     pub(in crate::pool) fn is_hopeless(&self) -> bool {

@@ -7,12 +7,14 @@ use std::time::Duration;
 use super::authored::Authored;
 use super::given_up::GivenUp;
 use crate::base::{Instant, Key, Mutation, Outcome};
-use crate::connection::{Description, Statement, StatementId, Statements, Telling, Written};
+use crate::connection::{
+    Description, DescriptionState, Statement, StatementId, Statements, Written,
+};
 use crate::pool::{ConnectionId, QueryFlags};
 use crate::types::Params;
 
-/// Descriptions and roles can change while calls wait. The pool tells a call's error once the call
-/// has met such changes this often, unless it can be held from then on.
+/// Descriptions and roles can change while calls wait. The pool delivers a call's error once the
+/// call has met such changes this often, unless it can be held from then on.
 pub(in crate::pool) const MOST_REDESCRIPTIONS: u8 = 2;
 
 /// A query until it is answered. It keeps its parameters, because it may be sent again.
@@ -40,7 +42,7 @@ pub(crate) struct Call {
     /// It is in flight in another place too.
     pub(in crate::pool) twin: Option<Twin>,
     /// Whether a server has described its statement for it.
-    pub(in crate::pool) telling: Telling,
+    pub(in crate::pool) description: DescriptionState,
     /// Where code of the caller's writes its values.
     pub(in crate::pool) authored: Option<Box<Authored>>,
 }
@@ -52,7 +54,7 @@ pub(in crate::pool) enum Phase {
     Queued,
     /// It was written to a connection.
     Sent { to: ConnectionId, at: Instant },
-    /// It asks for no connection: its caller is to supply its values, or a server to tell their
+    /// It asks for no connection: its caller is to supply its values, or a server to describe their
     /// types.
     Aside,
 }
@@ -82,7 +84,7 @@ impl Call {
             phase: Phase::Queued,
             given_up: None,
             twin: None,
-            telling: flags.telling(),
+            description: flags.description(),
             authored: None,
         }
     }
@@ -104,29 +106,33 @@ impl Call {
         self.authored.as_deref().and_then(Authored::written)
     }
 
-    /// Its statement was described for it. Returns whether its values may go by that: the caller
-    /// has to write them once more where they were written for other types.
-    pub(in crate::pool) fn described(&mut self, by: ConnectionId, told: Arc<Description>) -> bool {
+    /// Its statement was described for it. Returns whether its values may go by that description:
+    /// if they were written for other types, the caller has to write them once more.
+    pub(in crate::pool) fn described(
+        &mut self,
+        by: ConnectionId,
+        description: Arc<Description>,
+    ) -> bool {
         let is_fit = match &mut self.authored {
             Some(authored) => {
-                let types = &told.parameter_types;
-                authored.told(by, types) || authored.redraft(&mut self.params, types)
+                let types = &description.parameter_types;
+                authored.described(by, types) || authored.redraft(&mut self.params, types)
             }
             None => true,
         };
-        self.telling = Telling::Done(told);
+        self.description = DescriptionState::Done(description);
         if !is_fit {
             self.flags = self.flags.with(QueryFlags::VALUES_TO_COME);
         }
         is_fit
     }
 
-    /// A call goes to a connection: what another one has told holds for no values that were written
-    /// for it.
-    pub(in crate::pool) fn tell_again_on(&mut self, to: ConnectionId) {
-        let is_elsewhere = self.authored.as_ref().is_some_and(|it| it.is_told_elsewhere(to));
-        if is_elsewhere && matches!(self.telling, Telling::Done(_)) {
-            self.telling = Telling::Due;
+    /// A call goes to a connection. A description from another connection does not hold for values
+    /// that the caller has written by it.
+    pub(in crate::pool) fn describe_again_on(&mut self, to: ConnectionId) {
+        let is_elsewhere = self.authored.as_ref().is_some_and(|it| it.is_described_elsewhere(to));
+        if is_elsewhere && matches!(self.description, DescriptionState::Done(_)) {
+            self.description = DescriptionState::Due;
         }
     }
 
@@ -186,10 +192,11 @@ impl Call {
             && self.statement_in(statements).is_some_and(|statement| statement.may_share)
     }
 
-    /// Whether it is, since it was refused often enough for what was told before. Where code of its
-    /// caller's has written its values, their types are told first, and declared.
+    /// Whether it is, since it was refused often enough because of earlier descriptions. Where the
+    /// caller's code has written its values, their types are described first, and declared.
     pub(in crate::pool) fn is_held(&self, statements: &Statements) -> bool {
-        let is_bound = self.written().is_some() && !matches!(self.telling, Telling::Done(_));
+        let is_bound =
+            self.written().is_some() && !matches!(self.description, DescriptionState::Done(_));
         !is_bound && self.redescribed >= MOST_REDESCRIPTIONS && self.may_be_held(statements)
     }
 
@@ -206,7 +213,7 @@ impl Call {
         }
     }
 
-    /// What its caller is told, who may have declared that it changes nothing.
+    /// The outcome that its caller gets, who may have declared that it changes nothing.
     pub(in crate::pool) fn outcome_of(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Unknown if self.flags.has(QueryFlags::READ_ONLY) => Outcome::NotCommitted,

@@ -1,4 +1,4 @@
-//! Calls that were given up before they were answered, and what their callers are told.
+//! Calls that were given up before they were answered, and the errors that their callers get.
 
 use std::time::Duration;
 
@@ -24,12 +24,12 @@ pub(in crate::pool) struct GivenUp {
     pub(in crate::pool) reason: Reason,
     pub(in crate::pool) at: Instant,
     /// Its caller has the answer already.
-    pub(in crate::pool) told: bool,
+    pub(in crate::pool) answered: bool,
 }
 
 impl GivenUp {
-    pub(in crate::pool) fn is_told(&self) -> bool {
-        self.told
+    pub(in crate::pool) fn is_answered(&self) -> bool {
+        self.answered
     }
 }
 

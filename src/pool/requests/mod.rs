@@ -1,5 +1,5 @@
 //! What callers have asked for, until it is answered: the calls, the line in which they wait, and
-//! which of them may be given up. Nothing is sent here, and no caller is told.
+//! which of them may be given up. Nothing is sent here, and no caller is answered.
 
 mod authored;
 mod call;
@@ -88,20 +88,20 @@ impl Requests {
         self.given_up > 0
     }
 
-    /// A call in flight was given up. `told`: its caller has the answer already.
-    pub(super) fn give_up(&mut self, now: Instant, key: Key<Call>, reason: Reason, told: bool) {
+    /// A call in flight was given up. `answered`: its caller has the answer already.
+    pub(super) fn give_up(&mut self, now: Instant, key: Key<Call>, reason: Reason, answered: bool) {
         if let Some(call) = self.calls.get_mut(key) {
-            call.given_up = Some(GivenUp { reason, at: now, told });
+            call.given_up = Some(GivenUp { reason, at: now, answered });
             self.given_up += 1;
         }
     }
 
     /// Whether its caller has the answer of a call already.
-    pub(super) fn is_told(&self, key: Key<Call>) -> bool {
-        self.get(key).and_then(|call| call.given_up).is_some_and(|given_up| given_up.is_told())
+    pub(super) fn is_answered(&self, key: Key<Call>) -> bool {
+        self.get(key).and_then(|call| call.given_up).is_some_and(|given_up| given_up.is_answered())
     }
 
-    /// A call is about to be answered: which request that is, and what its caller is told.
+    /// A call is about to be answered. Returns its request, and the result that its caller gets.
     pub(super) fn answer(
         &mut self,
         key: Key<Call>,

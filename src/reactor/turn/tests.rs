@@ -119,8 +119,8 @@ impl Served {
     fn answer(&mut self, session: &mut Socket, requests: usize) {
         let mut unanswered = requests;
         while unanswered > 0 {
-            match self.reactor.next_news() {
-                Some(News::Completed { .. }) => unanswered -= 1,
+            match self.reactor.next_event() {
+                Some(ReactorEvent::Completed { .. }) => unanswered -= 1,
                 Some(_) => {}
                 None => {
                     self.reactor.turn();
@@ -135,8 +135,8 @@ impl Served {
     fn hear(&mut self, answers: usize) {
         let mut heard = 0;
         while heard < answers {
-            match self.reactor.next_news() {
-                Some(News::Completed { result, .. }) => {
+            match self.reactor.next_event() {
+                Some(ReactorEvent::Completed { result, .. }) => {
                     assert_eq!(result.err(), None);
                     heard += 1;
                 }
@@ -241,7 +241,7 @@ fn reply(session: &mut Socket) {
 }
 
 #[test]
-fn what_is_asked_for_when_the_news_is_heard_goes_out_behind_that() {
+fn requests_made_while_events_are_delivered_go_out_behind_them() {
     let mut served = Served::new("behind", 1, "DO");
     served.ask(1);
     served.reactor.flush();
@@ -254,12 +254,12 @@ fn what_is_asked_for_when_the_news_is_heard_goes_out_behind_that() {
         assert_eq!(received(&mut session), b"");
     }
     assert!(served.reactor.timer.is_soon(), "for a loop that runs before the rest");
-    served.reactor.rest();
+    served.reactor.finish_turn();
     assert!(!served.reactor.timer.is_soon());
     for _ in [2, 3] {
         reply(&mut session);
         served.hear(1);
-        served.reactor.rest();
+        served.reactor.finish_turn();
     }
 
     served.ask(4);
@@ -283,7 +283,7 @@ fn what_an_idle_connection_says_is_heard_with_the_answer_of_another() {
         served.reactor.turn();
     }
     served.hear(2);
-    served.reactor.rest();
+    served.reactor.finish_turn();
 
     served.ask(3);
     served.reactor.flush();
@@ -309,7 +309,7 @@ fn the_end_of_the_only_connection_is_heard_behind_its_last_answer() {
     reply(&mut session);
     drop(session);
     served.hear(1);
-    served.reactor.rest();
+    served.reactor.finish_turn();
     served.turn_until(|reactor| reactor.status().size == 0);
 }
 
@@ -509,11 +509,11 @@ fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
     assert!(served.reactor.io.low_water.until.is_some(), "they are heard all the same");
     let (some, rest) = answers.split_at(2 * 6 + 20 * one);
     session.write_all(some).unwrap();
-    served.turn_until(|reactor| reactor.io.news.len() == 20);
+    served.turn_until(|reactor| reactor.io.events.len() == 20);
     assert!(last() <= 6 * one, "{} where 12 are left", last());
     let (some, rest) = rest.split_at(5 * one);
     session.write_all(some).unwrap();
-    served.turn_until(|reactor| reactor.io.news.len() == 25);
+    served.turn_until(|reactor| reactor.io.events.len() == 25);
     assert_eq!(last(), 1, "7 are left");
     session.write_all(rest).unwrap();
     served.hear(32);

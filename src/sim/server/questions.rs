@@ -3,7 +3,7 @@
 
 use super::{CANCELED, Server, Session, Transaction, ZONE};
 use crate::connection::Role;
-use crate::sim::messages::{message, row_of, tell_realm, tell_role};
+use crate::sim::messages::{message, row_of, write_realm, write_role};
 
 /// Whether it is asked in the extended protocol too.
 pub(super) fn is_question(sql: &str) -> bool {
@@ -32,7 +32,7 @@ impl Server {
         out: &mut Vec<u8>,
     ) -> bool {
         let Some(state) = self.sessions.get_mut(&session) else { return false };
-        let system = self.tells_lineage.then_some(self.lineage.0);
+        let system = self.answers_lineage.then_some(self.lineage.0);
         let started = self.lineage.1;
         let asks_realm = sql.contains("FROM pg_catalog.pg_database");
         let asks = sql.contains("pg_control_system()");
@@ -47,9 +47,9 @@ impl Server {
             row_of(&[Some(if self.is_pooled { "2" } else { "1" })], out);
             message(b'C', b"SELECT 1\0", out);
         } else if sql.contains("has_table_privilege") {
-            row_of(&[Some(if self.tells_types { "t" } else { "f" })], out);
+            row_of(&[Some(if self.answers_types { "t" } else { "f" })], out);
             message(b'C', b"SELECT 1\0", out);
-        } else if asks_types && !self.tells_types {
+        } else if asks_types && !self.answers_types {
             let has_savepoint = sql.starts_with("SAVEPOINT hyperion_types");
             state.savepoint = has_savepoint.then_some(state.transaction);
             state.error("42501", "permission denied for table pg_type", out);
@@ -63,17 +63,17 @@ impl Server {
                 row_of(&[oid, name, oid, None, None, None, None], out);
             }
             message(b'C', b"SELECT 1\0", out);
-            if asks_realm && !tell_realm(system, started, out) {
+            if asks_realm && !write_realm(system, started, out) {
                 state.savepoint = Some(at);
                 state.error("42501", "permission denied", out);
             }
         } else if asks_realm {
-            if !tell_realm(system, started, out) {
+            if !write_realm(system, started, out) {
                 state.error("42501", "permission denied", out);
             }
         } else if asks && std::mem::take(&mut state.cancels_question) {
             state.error("57014", CANCELED, out);
-        } else if asks && !self.tells_lineage {
+        } else if asks && !self.answers_lineage {
             state.error("42501", "permission denied", out);
         } else if asks {
             let (system, started, timeline) = self.lineage;
@@ -90,7 +90,7 @@ impl Server {
                 state.error("25P02", "current transaction is aborted", out);
             } else {
                 let begun = state.transaction == Transaction::Open { writable: false };
-                tell_role(role, begun, out);
+                write_role(role, begun, out);
             }
         } else if sql.contains("set_config(E'TimeZone', E'here', false)") {
             state.zone = ZONE;

@@ -29,7 +29,7 @@ pub(super) struct Applications {
     /// Values that are supplied once their types are told.
     values: BTreeMap<u32, Params>,
     /// Requests whose types were told.
-    pub(super) told: Vec<u32>,
+    pub(super) values_due: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ impl Applications {
             is_served: false,
             statements: None,
             values: BTreeMap::new(),
-            told: Vec::new(),
+            values_due: Vec::new(),
         }
     }
 
@@ -238,9 +238,9 @@ impl Storm {
 
     /// Most applications that were told types in an earlier turn have their values ready.
     pub(super) fn supply_values(&mut self) {
-        for request in std::mem::take(&mut self.apps.told) {
+        for request in std::mem::take(&mut self.apps.values_due) {
             if self.dice.percent(30) {
-                self.apps.told.push(request);
+                self.apps.values_due.push(request);
             } else if let Some(values) = self.apps.values.remove(&request) {
                 self.pool.supply(self.now, request, values);
             }

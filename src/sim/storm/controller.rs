@@ -244,15 +244,15 @@ impl Storm {
             Deed::CutIdle(node) => self.cut_idle(node),
             Deed::Readdress(node) => {
                 self.nodes.readdress(node);
-                self.news.forget_fence(node);
+                self.events.forget_fence(node);
             }
             Deed::Spread(node) => {
                 self.nodes.spread(node);
-                self.news.forget_fence(node);
+                self.events.forget_fence(node);
             }
             Deed::RestoreNames => {
                 let moved = self.nodes.restore_names();
-                moved.into_iter().for_each(|node| self.news.forget_fence(node));
+                moved.into_iter().for_each(|node| self.events.forget_fence(node));
             }
             Deed::CrashAll => (0..self.nodes.all.len()).for_each(|n| self.stop(n, Stop::Killed)),
             Deed::StartAll => {
@@ -294,7 +294,7 @@ impl Storm {
         let hosts = self.config.hosts.iter().zip(&self.nodes.all);
         let hosts = hosts.filter(|(_, node)| node.listed).map(|(host, _)| host.clone()).collect();
         match self.pool.set_hosts(self.now, hosts) {
-            Ok(()) => self.news.forget(number),
+            Ok(()) => self.events.forget(number),
             Err(error) => self.fail(describe(&error)),
         }
     }

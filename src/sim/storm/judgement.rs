@@ -38,7 +38,7 @@ impl Storm {
         {
             visit.is_barred = true;
         }
-        if let Err(why) = judged.and_then(|()| self.learn(request, &ask, result)) {
+        if let Err(why) = judged.and_then(|()| self.record(request, &ask, result)) {
             self.fail(format!("#{request} {:?}: {why}", ask.what));
         }
     }
@@ -162,7 +162,7 @@ impl Storm {
             // down, or a login is on its way.
             (_, "28000") if !self.is_barred(ask) && self.may_get_in() => described(),
             // Once a server has answered, the pool waits for its restart and for every failover.
-            (_, "HYPERION_UNREACHABLE") if self.news.has_heard => described(),
+            (_, "HYPERION_UNREACHABLE") if self.events.has_heard => described(),
             (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
             // However often a table is made anew, a read meets one of those.
             (_, "HYPERION_BINARY_RESULT") => described(),
@@ -218,8 +218,8 @@ impl Storm {
         }
     }
 
-    /// Records what an answer tells.
-    fn learn(
+    /// Records what an answer shows.
+    fn record(
         &mut self,
         request: u32,
         ask: &Ask,

@@ -13,10 +13,10 @@ mod applications;
 mod ask;
 mod controller;
 mod dice;
+mod events;
 mod judgement;
 mod ledger;
 mod network;
-mod news;
 mod nodes;
 mod plays;
 mod run;
@@ -29,8 +29,8 @@ use std::time::Duration;
 use applications::Applications;
 use controller::Controller;
 use dice::Dice;
+use events::Events;
 use network::{Backend, Errand, IDLE_CUT, Link, Stage};
-use news::News;
 use nodes::{Node, Nodes, Power};
 pub use run::run;
 
@@ -62,7 +62,7 @@ struct Storm {
     errands: Vec<Errand>,
     controller: Controller,
     apps: Applications,
-    news: News,
+    events: Events,
     /// How many processor cores the nodes share with the pool.
     cores: Option<usize>,
     /// The first broken rule.
@@ -126,7 +126,8 @@ impl Storm {
         self.write();
         let audited = self.pool.audit(self.now).and_then(|()| self.check_line());
         let in_time = audited.and_then(|()| self.check_limits());
-        let right = in_time.and_then(|()| self.check_news()).and_then(|()| self.check_questions());
+        let right =
+            in_time.and_then(|()| self.check_events()).and_then(|()| self.check_questions());
         if let Err(why) =
             right.and_then(|()| self.check_settings()).and_then(|()| self.check_statements())
         {
@@ -151,7 +152,7 @@ impl Storm {
                 Output::Close { connection, terminate } => self.left(connection, &terminate),
                 Output::Cancel { connection, .. } => self.send_cancel(connection),
                 Output::Completed { request, result } => self.answered(request, result),
-                Output::Types { request, .. } => self.apps.told.push(request),
+                Output::Types { request, .. } => self.apps.values_due.push(request),
                 Output::Event(event) => self.heard(&event),
             }
         }
@@ -343,8 +344,8 @@ impl Storm {
                 link.close("end of stream", &[]);
             }
             if pause == Pause::Committed {
-                let news = node.server.keys.get(committed..).unwrap_or_default().join(", ");
-                self.note(|| format!("link {number} commits {news}"));
+                let keys = node.server.keys.get(committed..).unwrap_or_default().join(", ");
+                self.note(|| format!("link {number} commits {keys}"));
             }
             if pause != Pause::Ready {
                 return self.clear_away(number);
@@ -400,9 +401,9 @@ impl Storm {
             let asked = self.pool.waits_for(id);
             self.pool.handle_input(self.now, id, Input::Closed { why: why.to_owned() });
             if harmless && !asked {
-                self.news.expects_no_doubt = true;
+                self.events.expects_no_doubt = true;
                 self.take_outputs();
-                self.news.expects_no_doubt = false;
+                self.events.expects_no_doubt = false;
             }
         }
     }

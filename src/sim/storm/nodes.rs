@@ -212,9 +212,9 @@ impl Nodes {
         };
         let Some(primary) = self.get(from).filter(|node| node.is_up()) else { return };
         let has = self.get(standby).map_or(0, Node::log_length);
-        let news: Vec<_> = primary.server.keys.iter().skip(has).cloned().collect();
+        let missing: Vec<_> = primary.server.keys.iter().skip(has).cloned().collect();
         if let Some(node) = self.get_mut(standby) {
-            node.server.keys.extend(news);
+            node.server.keys.extend(missing);
         }
     }
 

@@ -8,8 +8,8 @@ use super::Storm;
 use super::applications::Applications;
 use super::controller::{Controller, shut_down};
 use super::dice::Dice;
+use super::events::Events;
 use super::network::{Backend, Link, Stage};
-use super::news::News;
 use super::nodes::Nodes;
 use crate::base::Instant;
 use crate::config::{Config, RoleCheck, TargetSessionAttrs, from_json};
@@ -82,7 +82,7 @@ impl Storm {
             errands: Vec::new(),
             controller: Controller::default(),
             apps: Applications::new(),
-            news: News::default(),
+            events: Events::default(),
             cores,
             failure: None,
             trace,
@@ -261,10 +261,10 @@ impl Storm {
         // This leaves a session open, and lets no time pass.
         self.read();
         self.settle();
-        (self.nodes.take_turns, self.news.expects_no_fence) = (true, true);
+        (self.nodes.take_turns, self.events.expects_no_fence) = (true, true);
         (0..4).for_each(|_| self.read());
         self.settle();
-        (self.nodes.take_turns, self.news.expects_no_fence) = (false, false);
+        (self.nodes.take_turns, self.events.expects_no_fence) = (false, false);
     }
 
     /// On a host in order, a query may take as long as it likes.

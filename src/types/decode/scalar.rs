@@ -12,7 +12,7 @@ use super::{bytes, interval};
 use crate::types::{datetime, float, numeric, oid};
 
 /// How a value's bytes become a cell, or an element of an array: what the type and the format that
-/// RowDescription told decide together.
+/// RowDescription gave decide together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scalar {
     BoolBinary,

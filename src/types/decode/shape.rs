@@ -73,19 +73,19 @@ pub struct Verbatim {
     domains: DomainArrays,
 }
 
-/// The arrays of domains over types whose binary form is read here, by what servers have told so
-/// far: they are asked for in binary too.
+/// The arrays of domains over types whose binary form this client reads, as far as they are known:
+/// they are asked for in binary too.
 #[derive(Clone, Debug, Default)]
 pub struct DomainArrays {
-    /// `None` for types that are none. No server has told any, as a rule.
+    /// An inner `None` stands for a type that is no such array. Empty as a rule.
     known: Option<Arc<BTreeMap<u32, Option<ArrayOf>>>>,
-    /// A server has refused to tell, in the middle of several statements.
+    /// A server has refused to describe types between the statements of a script.
     is_refused: bool,
 }
 
 impl DomainArrays {
-    /// A server has told what the type is.
-    pub fn learn(&mut self, type_oid: u32, known: &UserType) {
+    /// Adds a type that a server has described.
+    pub fn add(&mut self, type_oid: u32, known: &UserType) {
         let is_read = |array: &ArrayOf| Scalar::of(array.element, Format::Binary).is_some();
         let all = self.known.get_or_insert_default();
         Arc::make_mut(all).insert(type_oid, known.array.filter(is_read));
@@ -104,13 +104,13 @@ impl DomainArrays {
         Self { known, is_refused: self.is_refused }
     }
 
-    /// What a server has told of a type.
+    /// What is known of a type.
     fn get(&self, type_oid: u32) -> Option<Option<ArrayOf>> {
         self.known.as_ref()?.get(&type_oid).copied()
     }
 
-    /// A server has refused to tell in the middle of several statements: none is asked there any
-    /// more.
+    /// A server has refused to describe types between the statements of a script: none is asked
+    /// there any more.
     pub fn refuse(&mut self) {
         self.is_refused = true;
     }
@@ -153,14 +153,14 @@ impl Verbatim {
         Decoder::for_user_array(array?, Format::Binary, self)
     }
 
-    /// Whether a server has refused to tell what types are, in the middle of several statements.
+    /// Whether a server has refused to describe types between the statements of a script.
     pub fn is_refused(&self) -> bool {
         self.domains.is_refused
     }
 
-    /// A server has told what the type is.
-    pub fn learn(&mut self, type_oid: u32, known: &UserType) {
-        self.domains.learn(type_oid, known);
+    /// Adds a type that a server has described.
+    pub fn add(&mut self, type_oid: u32, known: &UserType) {
+        self.domains.add(type_oid, known);
     }
 
     /// The format to ask for: binary where there is a binary decoder.
@@ -187,7 +187,7 @@ pub struct Column {
     pub field: Field,
     pub lane: Lane,
     pub(super) decoder: Decoder,
-    /// Of a type that users made, once a server has told it.
+    /// Of a type that users made, once it is known.
     type_name: Option<Arc<str>>,
 }
 
@@ -233,18 +233,18 @@ impl Shape {
         Self { columns, has_text, has_user_types, verbatim }
     }
 
-    /// Whether a column comes as text of a type of users' that no server has told yet.
-    pub fn has_untold_text(&self, verbatim: &Verbatim) -> bool {
-        let is_untold = |field: &Field| {
+    /// Whether a column comes as text and has a user's type that is not resolved yet.
+    pub fn has_unresolved_text(&self, verbatim: &Verbatim) -> bool {
+        let is_unresolved = |field: &Field| {
             oid::is_of_users(field.type_oid)
                 && field.format == Format::Text
                 && !verbatim.has(field.type_oid)
                 && verbatim.domains.get(field.type_oid).is_none()
         };
-        self.has_user_types && self.columns.iter().any(|column| is_untold(&column.field))
+        self.has_user_types && self.columns.iter().any(|column| is_unresolved(&column.field))
     }
 
-    /// Whether types that only a server can tell are among the columns'.
+    /// Whether a column has a type that only a server can describe.
     pub const fn has_user_types(&self) -> bool {
         self.has_user_types
     }
@@ -276,10 +276,10 @@ impl Shape {
     }
 
     /// Users' types of which nothing is known yet, and that may be wanted in binary.
-    pub fn untold(&self) -> Vec<u32> {
+    pub fn unresolved(&self) -> Vec<u32> {
         let Verbatim { domains, .. } = &self.verbatim;
-        let is_untold = |oid: &u32| !self.verbatim.has(*oid) && domains.get(*oid).is_none();
-        let mut oids: Vec<_> = self.user_types().filter(is_untold).collect();
+        let is_unresolved = |oid: &u32| !self.verbatim.has(*oid) && domains.get(*oid).is_none();
+        let mut oids: Vec<_> = self.user_types().filter(is_unresolved).collect();
         oids.retain(|_| !domains.is_refused);
         oids.sort_unstable();
         oids.dedup();
@@ -318,7 +318,7 @@ impl Shape {
     }
 
     /// Whether a column came as text, in the format of a column of another type, and would have
-    /// been asked for in binary by its own; or may be of such a type, which a server has not told.
+    /// been asked for in binary by its own; or may be of such a type that is not resolved yet.
     pub fn has_text_unlike(&self, asked: &Self) -> bool {
         self.columns.iter().enumerate().any(|(n, Column { field, .. })| {
             let is_same = asked.columns.get(n).is_some_and(|a| a.field.type_oid == field.type_oid);
@@ -385,10 +385,10 @@ mod tests {
         }
         assert_eq!(verbatim.result_format(oid::INT8), Format::Binary);
         let shape = Shape::with_verbatim(vec![field("a", INT4_ARRAY, Format::Text)], &verbatim);
-        let told: serde_json::Value = serde_json::from_str(&shape.to_json()).unwrap();
-        assert_eq!(told[0]["lane"], Lane::Array as u8);
+        let json: serde_json::Value = serde_json::from_str(&shape.to_json()).unwrap();
+        assert_eq!(json[0]["lane"], Lane::Array as u8);
         assert_eq!(
-            (&told[0]["elementOid"], &told[0]["elementLane"]),
+            (&json[0]["elementOid"], &json[0]["elementLane"]),
             (&json!(23), &json!(Lane::Text as u8))
         );
         assert_eq!(Decoder::for_column(INT2_VECTOR, Format::Text, &verbatim).lane(), Lane::Text);
@@ -451,12 +451,12 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_is_told_to_javascript_as_json() {
+    fn a_shape_goes_to_javascript_as_json() {
         let name = "a\"\u{2028}__proto__";
         let shape = Shape::new(vec![field(name, oid::INT8, Format::Text)]);
-        let told: serde_json::Value = serde_json::from_str(&shape.to_json()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&shape.to_json()).unwrap();
         assert_eq!(
-            told,
+            json,
             json!([{
                 "name": name,
                 "typeOid": 20,

@@ -23,7 +23,7 @@ const RAGGED: EncodeError =
     "an array of several dimensions needs arrays of one length and depth, all the way down";
 const TOO_DEEP: EncodeError = "an array has at most 6 dimensions";
 const TOO_LONG: EncodeError = "the array is longer than a message can be";
-/// Never told: such an array goes as text.
+/// Never described: such an array goes as text.
 const NO_BINARY: EncodeError = "the element has no binary form here";
 const NUL: EncodeError = "PostgreSQL stores no NUL character in text";
 const NO_JSON_BYTES: EncodeError = "bytes have no form in JSON: encode them, for example as base64";

@@ -51,7 +51,7 @@ impl Value<'_> {
         }
     }
 
-    /// Appends the value in the form that [`Value::format`] tells. On an error nothing was
+    /// Appends the value in the form that [`Value::format`] names. On an error nothing was
     /// appended.
     pub(super) fn encode(self, type_oid: u32, out: &mut BytesMut) -> Result<IsNull, EncodeError> {
         if matches!(self, Self::Null) {
@@ -84,7 +84,7 @@ fn encode_array(
     match type_oid {
         oid::JSON | oid::JSONB => array.encode_json(out),
         oid::NOT_KNOWN => Err(NOT_KNOWN),
-        // Where no server tells what it is: the likeliest.
+        // Where the type stays unknown: the likeliest.
         oid::FIRST_OF_USERS.. => array.encode_text(type_oid, out),
         _ => array.encode_text(oid::element(type_oid).ok_or(NOT_AN_ARRAY)?, out),
     }

@@ -2,7 +2,7 @@
 //!
 //! Each value is read exactly once, before a byte is written anywhere: a getter or `toJSON` may do
 //! anything, and may answer otherwise the second time. They are kept until the query is done,
-//! because it may be sent again, perhaps to a server that is told other types.
+//! because it may be sent again, perhaps to a server that infers other types.
 
 use std::io::Write as _;
 
@@ -251,16 +251,16 @@ impl Params {
         self.params.is_empty()
     }
 
-    /// Whether the server must tell the parameters' types before they can be sent: the form of one
-    /// of them depends on it.
+    /// Whether the server must describe the parameters' types before they can be sent: the form of
+    /// one of them depends on it.
     pub fn needs_type(&self) -> bool {
         self.params.iter().any(|param| self.value(*param).needs_type())
     }
 
-    /// Whether it must tell, too, what is behind a type that users made.
-    pub fn needs_told(&self, types: &[ParameterType]) -> bool {
+    /// Whether a parameter's type that users made has to be resolved first, too.
+    pub fn needs_resolution(&self, types: &[ParameterType]) -> bool {
         let mut pairs = self.params.iter().zip(types);
-        pairs.any(|(param, of)| of.is_untold() && self.value(*param).needs_type())
+        pairs.any(|(param, of)| of.is_unresolved() && self.value(*param).needs_type())
     }
 
     /// The form in which [`Params::encode`] writes the parameter; while its type is not known, as

@@ -1,13 +1,13 @@
 //! The text of a value that is right for whatever type its parameter has by now.
 //!
-//! What a statement's parameters are is known from what its connection was told of it last.
+//! The types of a statement's parameters are known from its latest description on the connection.
 //! Meanwhile a column may have another type, or another table its name. Where a connection prepares
-//! a statement anew the server infers the types anew, and before it has told them values travel as
-//! text: a whole number is read by every type of numbers, and an instant in ISO 8601 by every type
-//! of dates. What a type does not read it refuses, but for a few that take any text, as bytea does:
-//! so the type must have been told on this connection, and of late. A value without such a text
-//! waits for what the server tells: an array is `{1}` or `[1]`, and text takes the forms of bytes
-//! and of objects in silence.
+//! a statement anew the server infers the types anew, and before it has described them values
+//! travel as text: a whole number is read by every type of numbers, and an instant in ISO 8601 by
+//! every type of dates. What a type does not read it refuses, but for a few that take any text, as
+//! bytea does: so the type must come from a recent description on this connection. A value without
+//! such a text waits for the description: an array is `{1}` or `[1]`, and text takes the forms of
+//! bytes and of objects in silence.
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
@@ -34,7 +34,7 @@ enum Plain {
 }
 
 impl Value<'_> {
-    /// `last` is the type that the parameter had when it was last told.
+    /// `last` is the type that the parameter had in the last description.
     fn plain(self, last: &ParameterType) -> Option<Plain> {
         if !self.needs_type() {
             return Some(Plain::AsIs);
@@ -74,8 +74,8 @@ impl Value<'_> {
         }
     }
 
-    /// Whether it has such a text, and fits the type that the parameter had when it was last told.
-    /// `scratch` is left as it was.
+    /// Whether it has such a text, and fits the type that the parameter had in the last
+    /// description. `scratch` is left as it was.
     pub(super) fn is_plain(self, last: &ParameterType, scratch: &mut BytesMut) -> bool {
         let mark = scratch.len();
         let fits = self.plain(last).is_some() && self.encode_for(last, scratch).is_ok();

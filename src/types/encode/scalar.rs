@@ -1,5 +1,5 @@
-//! How a value from JavaScript that is no array is fitted to the type that the server inferred for
-//! its parameter.
+//! How a value from JavaScript other than an array is encoded for the type that the server inferred
+//! for its parameter.
 //!
 //! A value goes as binary to the types whose binary form says all of it, and else as text, which
 //! every PostgreSQL type reads or refuses in its own words. What would change the value (a fraction

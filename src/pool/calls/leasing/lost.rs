@@ -14,7 +14,7 @@ impl Calls {
         match self.leases.vacate(number) {
             Some(Vacated::Lost) => {
                 if error.kind() == ErrorKind::TransactionAbandoned {
-                    self.tell_reclaimed(number, true);
+                    self.emit_reclaimed(number, true);
                 }
                 self.lose_lease(number, error);
             }
@@ -44,7 +44,7 @@ impl Calls {
     }
 
     /// No caller may be waiting for an error of it.
-    pub(in crate::pool) fn tell_reclaimed(&mut self, lease: NonZeroU32, by_server: bool) {
+    pub(in crate::pool) fn emit_reclaimed(&mut self, lease: NonZeroU32, by_server: bool) {
         self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease, by_server }));
     }
 }

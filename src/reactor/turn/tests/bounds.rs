@@ -25,10 +25,10 @@ fn most_in_a_turn(message: &[u8], count: usize) -> usize {
         }
         served.reactor.turn();
         let mut events = 0;
-        while let Some(news) = served.reactor.next_news() {
-            events += usize::from(matches!(news, News::Event(PoolEvent::Notice { .. })));
+        while let Some(event) = served.reactor.next_event() {
+            events += usize::from(matches!(event, ReactorEvent::Event(PoolEvent::Notice { .. })));
         }
-        served.reactor.rest();
+        served.reactor.finish_turn();
         heard += events;
         most = most.max(events);
     }

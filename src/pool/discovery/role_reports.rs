@@ -1,7 +1,7 @@
-//! Reports of a role that are wrong: a pooler tells its clients what it heard of a server once.
+//! Reports of a role that are wrong: a pooler repeats to its clients what a server once reported.
 //! Where something speaks against a host's reports, its sessions ask for the role as well, and
-//! where the answer contradicts them, that host is asked from then on, as with `roleCheck:
-//! 'query'`.
+//! where the answer contradicts them, that host is asked from then on, as with
+//! `roleCheck: 'query'`.
 //!
 //! What speaks against them: a write that is refused for a role which no session has reported; what
 //! the host says of its place; and, while no host serves, that this one does not.
@@ -27,7 +27,7 @@ pub(super) fn is_contradiction(reported: Option<Role>, leads: bool, follows: boo
 }
 
 impl Discovery {
-    /// Has the sessions of a host ask for the role that they are told.
+    /// Has the sessions of a host ask for the role that is reported to them.
     pub(in crate::pool) fn doubt_reports(
         &mut self,
         now: Instant,
@@ -38,7 +38,7 @@ impl Discovery {
         cx.connections.on_host_mut(host, |slot| slot.connection.doubt_reports(now, within));
     }
 
-    /// A session was told another role than its server reports.
+    /// A server has answered with another role than it reports.
     pub(in crate::pool) fn distrust_reports(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
         let Some(host) = cx.connections.get(id).map(|slot| slot.host) else { return };
         self.cluster.distrust(host);

@@ -1,12 +1,12 @@
-//! What a session has told of its host: at its login, to a probe, and to the question for its
+//! What a session reports about its host: at its login, to a probe, and to the question for its
 //! place.
 
 use std::time::Duration;
 
-use super::reports::is_contradiction;
+use super::role_reports::is_contradiction;
 use super::{Context, Discovery};
 use crate::base::Instant;
-use crate::cluster::{Told, fits};
+use crate::cluster::{TimelineReport, fits};
 use crate::connection::{Place, Role};
 use crate::pool::ConnectionId;
 use crate::pool::connections::{Cancelling, Duty};
@@ -33,15 +33,15 @@ impl Discovery {
                 let deadline = Some(now + cx.config.connect_timeout);
                 slot.duty = Duty::Challenger { deadline };
             }
-            // Until the topology has heard it, the session is one that can't serve.
+            // Until the topology has taken the role, the session is one that can't serve.
             _ => {
                 slot.duty = Duty::Scouting { ask_at: now + cx.config.failover_probe };
                 let replaced = cx.connections.replaced_by(id);
                 replaced.into_iter().for_each(|id| cx.connections.retire(id));
             }
         }
-        // It may be closed at once, where there is no room for one more.
-        self.leave_deserted(cx);
+        // The session may be closed at once if there is no room for one more.
+        self.close_unreachable(cx);
         self.observe_session(now, id, role, cx);
         self.note_address(now, id, role, cx);
         if is_tried && !fits(cx.config.mode, role) {
@@ -75,8 +75,8 @@ impl Discovery {
     ) {
         let Some(slot) = cx.connections.get(id) else { return };
         let host = slot.host;
-        // Whoever else cancels a question, a time limit of the server's own for one, would do so
-        // again.
+        // Only a CancelRequest of the pool's own counts here: whatever else cancels the question,
+        // such as a time limit of the server, would do so again.
         let was_hit = cancelled && slot.cancelling.as_ref().is_some_and(Cancelling::has_fired);
         let asked_at = slot.connection.asked_at();
         if !was_hit
@@ -86,18 +86,18 @@ impl Discovery {
             return self.settle_duty(now, id, cx);
         }
         let Some(slot) = cx.connections.get(id) else { return };
-        let is_old = role.is_some_and(|role| self.cluster.is_old_news(host, role, asked_at));
+        let is_old = role.is_some_and(|role| self.cluster.is_outdated(host, role, asked_at));
         let opened_at = slot.opened_at;
         // The server that the host's name led to before has a place of its own.
         let is_old = is_old || cx.connections.is_of_another_server(id);
         if is_contradiction(role, lineage.is_some(), follows.is_some()) {
             self.doubt_reports(now, host, Duration::ZERO, cx);
         }
-        // A standby has nothing to show before it is promoted. Nor has one that was a primary when
-        // it was asked: it would be taken for an old one when it is promoted again.
+        // A standby has no claim to show before it is promoted. Nor has a host that was a primary
+        // when it was asked: it would be taken for an old primary when it is promoted again.
         if !was_hit && !is_old {
-            let told = Told { follows, told_at: now, opened_at };
-            self.cluster.tell_place(host, told);
+            let report = TimelineReport { follows, reported_at: now, opened_at };
+            self.cluster.set_timeline_report(host, report);
         }
         match role {
             _ if was_hit || is_old => {}

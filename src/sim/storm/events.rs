@@ -19,7 +19,7 @@ const CROWDED: &str = "query_wait_timeout";
 type Known = (&'static str, Option<Role>);
 
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct Events {
     /// The states of the last events.
     hosts: BTreeMap<String, Known>,
     /// The host that was last announced to serve.
@@ -43,14 +43,14 @@ impl Storm {
         self.note(|| format!("event {event:?}"));
         let judged = match event {
             PoolEvent::Host { host, state, previous, role, error } => {
-                self.news.host_changed(host, (*state, *role), previous, error.as_ref())
+                self.events.host_changed(host, (*state, *role), previous, error.as_ref())
             }
             PoolEvent::Primary { host, previous, .. } => {
-                self.news.primary_changed(host, previous.as_deref())
+                self.events.primary_changed(host, previous.as_deref())
             }
-            PoolEvent::Fence { host, role } => self.fence_told(host, role),
+            PoolEvent::Fence { host, role } => self.fence_event(host, role),
             PoolEvent::Rival { decision: Decision::Contested, .. } => {
-                self.news.seat = None;
+                self.events.seat = None;
                 Ok(())
             }
             PoolEvent::Rewound { .. } if self.nodes.rewinds == 0 => {
@@ -68,36 +68,36 @@ impl Storm {
 
     /// A fence is announced once, unless sessions that have not heard of it say otherwise
     /// meanwhile.
-    fn fence_told(&mut self, host: &str, role: &str) -> Result<(), String> {
-        if self.news.primary.as_deref() != Some(host) {
+    fn fence_event(&mut self, host: &str, role: &str) -> Result<(), String> {
+        if self.events.primary.as_deref() != Some(host) {
             return Err("a fence of a host that did not serve".to_owned());
         }
-        if self.news.expects_no_fence {
+        if self.events.expects_no_fence {
             return Err("a fence of a server that does not serve".to_owned());
         }
-        self.news.seat = None;
+        self.events.seat = None;
         let number = self.nodes.found_at(host, None, &[]).first().copied().unwrap_or(usize::MAX);
         let Some(node) = self.nodes.get(number) else {
             return Err("a fence of no host".to_owned());
         };
-        if self.news.fenced.get(host) == Some(&(number, node.changes)) {
+        if self.events.fenced.get(host) == Some(&(number, node.changes)) {
             return Err("a fence that was told before".to_owned());
         }
         // Answers that were on their way at the end of a server may still contradict each other,
         // and so may sessions of another server that the name has left behind.
         let is_certain = !node.server.has_deaf_sessions() && !self.nodes.were_moved;
         if is_certain && node.server.role.as_str() == role {
-            self.news.fenced.insert(host.to_owned(), (number, node.changes));
+            self.events.fenced.insert(host.to_owned(), (number, node.changes));
         }
         Ok(())
     }
 
     /// A listener to the events knows the same as a caller that asks for the state.
-    pub(super) fn check_news(&mut self) -> Result<(), String> {
+    pub(super) fn check_events(&mut self) -> Result<(), String> {
         let mode = self.config.mode;
         for status in self.pool.cluster(self.now) {
             let (name, is) = (&*status.view.host, (status.view.state, status.view.role));
-            let said = self.news.hosts.get(name).copied().unwrap_or(UNKNOWN);
+            let said = self.events.hosts.get(name).copied().unwrap_or(UNKNOWN);
             if said != is {
                 return Err(format!("{name} is {is:?}, and was said to be {said:?}"));
             }
@@ -106,11 +106,14 @@ impl Storm {
                 continue;
             }
             if status.serves {
-                if self.news.primary.as_deref() != Some(name) {
-                    return Err(format!("{name} serves, and {:?} was said to", self.news.primary));
+                if self.events.primary.as_deref() != Some(name) {
+                    return Err(format!(
+                        "{name} serves, and {:?} was said to",
+                        self.events.primary
+                    ));
                 }
-                self.news.seat = Some(name.to_owned());
-            } else if self.news.seat.as_deref() == Some(name)
+                self.events.seat = Some(name.to_owned());
+            } else if self.events.seat.as_deref() == Some(name)
                 && let ("up", Some(role)) = is
                 && !fits(mode, role)
             {
@@ -121,7 +124,7 @@ impl Storm {
     }
 }
 
-impl News {
+impl Events {
     /// The host's name leads elsewhere: a node to which it led before may be found fenced again.
     pub(super) fn forget_fence(&mut self, number: usize) {
         self.fenced.retain(|name, _| !name.starts_with(&format!("h{number}:")));
