@@ -5,8 +5,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 const FIRST = '127.0.0.2';
 const SECOND = '127.0.0.3';
@@ -40,8 +40,7 @@ async function startName(cluster, [first, second], choose) {
 }
 
 function open(t, cluster, options) {
-  const pool = createPool(cluster.options(options));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options(options));
   const events = [];
   for (const name of ['fence', 'host']) pool.on(name, (event) => events.push([name, event]));
   pool.on('error', () => {});

@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { clusterFor, startProxy } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 const onOwnCluster = {
   skip: process.env.HYPERION_HOSTS && 'a second cluster is needed beside it',
@@ -36,8 +36,10 @@ after(() => Promise.all(clusters.map((cluster) => cluster.close())));
 async function open(t, options) {
   const proxy = await startProxy(clusters[0].primary);
   t.after(() => proxy.close());
-  const pool = createPool(clusters[0].options({ hosts: [proxy.address], poolSize: 2, ...options }));
-  t.after(() => pool.end());
+  const pool = openPool(
+    t,
+    clusters[0].options({ hosts: [proxy.address], poolSize: 2, ...options }),
+  );
   return { proxy, pool };
 }
 

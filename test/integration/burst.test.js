@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 const CONNECTIONS = 10;
 
@@ -20,11 +20,7 @@ before(async () => {
 });
 after(() => cluster?.close());
 
-function open(t, options) {
-  const pool = createPool(cluster.options({ poolSize: CONNECTIONS, ...options }));
-  t.after(() => pool.end());
-  return pool;
-}
+const open = (t, options) => openPool(t, cluster.options({ poolSize: CONNECTIONS, ...options }));
 
 const ONE = 'SELECT $1::int AS n';
 

@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -21,10 +22,7 @@ after(() => cluster?.close());
 
 const unknown = (name) => ({ name, code: '40003', outcome: 'unknown', message: /never cancelled/ });
 /** Sessions whose COMMIT waits. */
-const waiting = async () => {
-  const sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-  return Number((await cluster.query(cluster.primary, sql))[0][0]);
-};
+const waiting = async () => (await cluster.sessions("wait_event = 'SyncRep'")).length;
 const cancels = async () => {
   const log = await cluster.primary.log();
   return (
@@ -171,8 +169,7 @@ const STATEMENTS = {
 for (const [name, [parameters, ask]] of Object.entries(HIDDEN)) {
   for (const [what, make] of Object.entries(STATEMENTS)) {
     test(`${what} whose wait for standbys may have been cancelled is unknown, where ${name} hides that`, async (t) => {
-      const pool = createPool(cluster.options({ poolSize: 1, parameters }));
-      t.after(() => pool.end({ timeoutMs: 100 }));
+      const pool = openPool(t, cluster.options({ poolSize: 1, parameters }), { timeoutMs: 100 });
       const sql = make(`${name}, ${what}`);
       await assert.rejects(ask(pool, sql, { timeoutMs: 300 }), { outcome: 'unknown' });
       // What only reads is not in doubt.

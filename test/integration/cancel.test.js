@@ -4,11 +4,11 @@
 import assert from 'node:assert/strict';
 import { getEventListeners, once } from 'node:events';
 import { readFile } from 'node:fs';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises';
 
 import { AbortError, createPool, QueryTimeoutError } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool, openPool } from '../support/pools.js';
 import { Random } from '../support/random.js';
 import * as backend from '../support/scripted/backend.js';
 import { scriptedBackend } from '../support/scripted/backend.js';
@@ -16,17 +16,8 @@ import { waitUntil } from '../support/wait-until.js';
 
 const SLEEP = 'SELECT pg_sleep($1)::text';
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 1 }));
-  await pool.query('DROP TABLE IF EXISTS given_up; CREATE TABLE given_up (n int)');
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 1 });
+await pool.query('DROP TABLE IF EXISTS given_up; CREATE TABLE given_up (n int)');
 
 const timedOut = (outcome) => ({
   name: 'TimeoutError',
@@ -39,15 +30,7 @@ const aborted = (outcome, cause) => ({
   outcome,
   ...(cause === undefined ? {} : { cause }),
 });
-const activity = async (state) => {
-  const sql = `SELECT count(*)::int AS n FROM pg_stat_activity
-               WHERE pid <> pg_backend_pid() AND query LIKE '%pg_sleep%' AND state = $1`;
-  const watcher = createPool(cluster.options({ poolSize: 1 }));
-  const [{ n }] = await watcher.query(sql, [state]);
-  await watcher.end();
-  return n;
-};
-const untilRunning = () => waitUntil('it runs', async () => (await activity('active')) > 0);
+const RUNS = "query LIKE '%pg_sleep%' AND state = 'active'";
 
 test('a query that takes too long is cancelled on the server, and the next one runs', async () => {
   const error = await pool.query(SLEEP, [60], { timeoutMs: 50 }).catch((e) => e);
@@ -58,7 +41,7 @@ test('a query that takes too long is cancelled on the server, and the next one r
   assert.equal(error.query, SLEEP);
   assert.equal(error.host, cluster.options().hosts[0]);
   assert.match(error.stack, /cancel\.test\.js/);
-  assert.equal(await activity('active'), 0);
+  assert.deepEqual(await cluster.sessions(RUNS), []);
   assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
   assert.equal(pool.status().size, 1, 'its connection serves on');
 });
@@ -66,7 +49,7 @@ test('a query that takes too long is cancelled on the server, and the next one r
 test('a query that is aborted while it runs is cancelled, with the reason as cause', async () => {
   const controller = new AbortController();
   const running = pool.query(SLEEP, [60], { signal: controller.signal });
-  await untilRunning();
+  await cluster.waitForSession(RUNS);
   const reason = new Error('the user has gone');
   controller.abort(reason);
   const error = await running.catch((e) => e);
@@ -85,8 +68,7 @@ test('a signal that was aborted before sends nothing', async () => {
 });
 
 test('a signal that a parameter aborts while it is read sends nothing', async (t) => {
-  const chosen = createPool(cluster.options({ poolSize: 1, types: { int4: { serialize } } }));
-  t.after(() => chosen.end());
+  const chosen = openPool(t, cluster.options({ poolSize: 1, types: { int4: { serialize } } }));
   let controller = null;
   function serialize(value) {
     controller?.abort('gone');

@@ -13,6 +13,7 @@ import { promisify } from 'node:util';
 import { createPool } from '../../js/index.mjs';
 import { findFaketime, WallClock } from '../support/cluster/clock.js';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 const run = promisify(execFile);
@@ -118,8 +119,7 @@ test(
     // It comes back as a second primary: later by its own clock, earlier by the history of the
     // data.
     await cluster.start(old);
-    const late = createPool(cluster.options({ poolSize: 1 }));
-    t.after(() => late.end());
+    const late = openPool(t, cluster.options({ poolSize: 1 }));
     const decisions = [];
     late.on('rival', ({ host, decision }) => decisions.push([host, decision]));
     await late.query('SELECT 1', [], { readOnly: true });

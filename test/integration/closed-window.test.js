@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 const onLinux = { skip: process.platform !== 'linux' && 'no other system has TCP_USER_TIMEOUT' };
 
@@ -22,8 +22,7 @@ const MIB = 1024 * 1024;
 for (const size of [24 * MIB, MIB]) {
   test(`${size / MIB} MiB behind a statement longer than the option`, onLinux, async (t) => {
     const options = { poolSize: 1, tcpUserTimeoutMs: 2000, acquireTimeoutMs: 60_000 };
-    const pool = createPool(cluster.options(options));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options(options));
     const connection = await pool.connect();
     const length = 'SELECT length($1::bytea) AS length';
     assert.equal((await connection.query(length, [Buffer.alloc(1)]))[0].length, 1);

@@ -2,22 +2,13 @@
 // committed is there, so that nothing is run again, and no error says that it has had no effect.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { createPool, isRetryable } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { isRetryable } from '../../js/index.mjs';
+import { clusterAndPool } from '../support/pools.js';
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 2 }));
-  await pool.query('DROP TABLE IF EXISTS midway; CREATE TABLE midway (key text)');
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+const { pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 2 });
+await pool.query('DROP TABLE IF EXISTS midway; CREATE TABLE midway (key text)');
 
 const INSERT = 'INSERT INTO midway VALUES ($1)';
 const FAIL = `DO $$ BEGIN RAISE EXCEPTION 'collided' USING ERRCODE = '40001'; END $$`;

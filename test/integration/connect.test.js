@@ -5,32 +5,23 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import process from 'node:process';
 import { inspect } from 'node:util';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool, openPool } from '../support/pools.js';
 import * as scripted from '../support/scripted/backend.js';
 import { waitUntil } from '../support/wait-until.js';
 
-let cluster;
-/** One connection, so that the next user of a session is known. */
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 1 }));
-  await pool.query('DROP TABLE IF EXISTS visits; CREATE TABLE visits (key int)');
-  await pool.query(`
-    CREATE OR REPLACE FUNCTION set_zone() RETURNS int LANGUAGE plpgsql AS
-      $$ BEGIN SET TimeZone = 'Asia/Tokyo'; RETURN 1; END $$;
-    CREATE OR REPLACE PROCEDURE become() LANGUAGE plpgsql AS $$ BEGIN SET ROLE pg_monitor; END $$`);
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+// One connection, so that the next user of a session is known.
+const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 1 });
+await pool.query('DROP TABLE IF EXISTS visits; CREATE TABLE visits (key int)');
+await pool.query(`
+  CREATE OR REPLACE FUNCTION set_zone() RETURNS int LANGUAGE plpgsql AS
+    $$ BEGIN SET TimeZone = 'Asia/Tokyo'; RETURN 1; END $$;
+  CREATE OR REPLACE PROCEDURE become() LANGUAGE plpgsql AS $$ BEGIN SET ROLE pg_monitor; END $$`);
 
 const pidOf = async (queryable) => {
   const [{ pid }] = await queryable.query('SELECT pg_backend_pid() AS pid');
@@ -121,8 +112,9 @@ test('a transaction that the server does not let go in time takes its connection
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
   const hosts = [proxy.address];
-  const frozen = createPool(cluster.options({ hosts, poolSize: 1, cancelGraceMs: 50 }));
-  t.after(() => frozen.end({ timeoutMs: 0 }));
+  const frozen = openPool(t, cluster.options({ hosts, poolSize: 1, cancelGraceMs: 50 }), {
+    timeoutMs: 0,
+  });
   const connection = await frozen.connect();
   await connection.query('SELECT 1');
   await proxy.silent();
@@ -296,8 +288,7 @@ test('a transaction in which a function makes the session read-only is not repea
   const sql = "SELECT set_config('default_transaction_read_only', 'on', false); SELECT 1";
   await pool.query('DROP FUNCTION IF EXISTS make_read_only');
   await pool.query(`CREATE FUNCTION make_read_only() RETURNS int LANGUAGE sql AS $$ ${sql} $$`);
-  const own = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => own.end());
+  const own = openPool(t, cluster.options({ poolSize: 1 }));
   const one = await own.transaction((tx) => tx.query('SELECT make_read_only() AS one'));
   assert.deepEqual(one, [{ one: 1 }]);
 });
@@ -338,10 +329,10 @@ test('SET LOCAL costs no reset', async () => {
 });
 
 test('with resetOnRelease: false a session stays as its users leave it', async (t) => {
-  const kept = createPool(
+  const kept = openPool(
+    t,
     cluster.options({ poolSize: 1, resetOnRelease: false, maxResultBytes: 50_000 }),
   );
-  t.after(() => kept.end());
   const connection = await kept.connect();
   await connection.query("SET work_mem = '3MB'");
   await connection.release();
@@ -356,14 +347,14 @@ test('with resetOnRelease: false a session stays as its users leave it', async (
 test('options that become parameters of the sessions survive a reset', async (t) => {
   const schema = await pool.query('CREATE SCHEMA IF NOT EXISTS "an app"');
   assert.equal(schema.command, 'CREATE SCHEMA');
-  const set = createPool(
+  const set = openPool(
+    t,
     cluster.options({
       ...{ poolSize: 1, statementTimeoutMs: 5000, lockTimeoutMs: 4000 },
       ...{ idleInTransactionTimeoutMs: 3000, applicationName: 'till', searchPath: ['an app'] },
       parameters: { 'my.tenant': '42', work_mem: '2MB' },
     }),
   );
-  t.after(() => set.end());
   const look = async () => {
     const sql = `SELECT current_setting(name) AS value FROM unnest(ARRAY['statement_timeout', 'lock_timeout',
       'idle_in_transaction_session_timeout', 'application_name', 'search_path', 'my.tenant', 'work_mem']) name`;
@@ -429,7 +420,7 @@ test('a lost connection says so, and what it had sent', async () => {
     assert.equal(error.cause.code, '57P01');
     return true;
   });
-  await untilActive(pid);
+  await cluster.waitForSession(`pid = ${pid} AND wait_event = 'PgSleep'`);
   await cluster.endSession(cluster.primary, pid);
   await lost;
   await assert.rejects(connection.query('SELECT 1'), {
@@ -438,11 +429,6 @@ test('a lost connection says so, and what it had sent', async () => {
   await connection.release();
   assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
 });
-
-function untilActive(pid) {
-  const sql = `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid} AND wait_event = 'PgSleep'`;
-  return cluster.waitForRow(cluster.primary, sql);
-}
 
 test('what its holder let go of is taken back when it is collected as garbage', async () => {
   setFlagsFromString('--expose-gc');
@@ -535,8 +521,7 @@ test('a request behind a reset that fails is not run there, and not lost', async
     await frontend.until('X');
   });
   t.after(() => backend.close());
-  const one = createPool(backend.options());
-  t.after(() => one.end());
+  const one = openPool(t, backend.options());
   const connection = await one.connect();
   assert.deepEqual(await connection.query('SELECT one'), [{ one: 1 }]);
   void connection.release();
@@ -545,8 +530,7 @@ test('a request behind a reset that fails is not run there, and not lost', async
 });
 
 test('release(true), or an error, closes the connection with whatever it is at', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 1 }));
   const pidOf = async (queryable) =>
     (await queryable.query('SELECT pg_backend_pid() AS pid'))[0].pid;
   for (const reason of [true, new Error('of no use any more')]) {
@@ -555,9 +539,7 @@ test('release(true), or an error, closes the connection with whatever it is at',
     assert.match(inspect(connection), /^Connection \{ host: '.*', state: 'taken' \}$/);
     const sleeping = connection.query('SELECT pg_sleep(60)');
     const lost = assert.rejects(sleeping, { code: '40003', outcome: 'unknown' });
-    const isAsleep = `pid = ${pid} AND state = 'active' AND query LIKE '%pg_sleep%'`;
-    const sql = `SELECT 1 FROM pg_stat_activity WHERE ${isAsleep}`;
-    await cluster.waitForRow(cluster.primary, sql);
+    await cluster.waitForSession(`pid = ${pid} AND state = 'active' AND query LIKE '%pg_sleep%'`);
     assert.equal(connection.release(reason), connection.release());
     await lost;
     assert.match(inspect(connection), /state: 'released'/);

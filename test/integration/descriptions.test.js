@@ -3,21 +3,12 @@
 // statements that others use.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool } from '../support/pools.js';
 
-let cluster;
-let ddl;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  ddl = open();
-});
-after(async () => {
-  await ddl?.end();
-  await cluster?.close();
-});
+const { cluster, pool: ddl } = await clusterAndPool({ nodes: 1 }, { poolSize: 1 });
 
 const open = (options) => createPool(cluster.options({ poolSize: 1, ...options }));
 

@@ -4,30 +4,21 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 
 import library, { createPool, isRetryable } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool, openPool } from '../support/pools.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const SECRET = 'quite-a-value';
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 2 }));
-  await pool.query(
-    `DROP TABLE IF EXISTS guests;
-     CREATE TABLE guests (name text CONSTRAINT guests_name UNIQUE CHECK (name <> 'nobody'))`,
-  );
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 2 });
+await pool.query(
+  `DROP TABLE IF EXISTS guests;
+   CREATE TABLE guests (name text CONSTRAINT guests_name UNIQUE CHECK (name <> 'nobody'))`,
+);
 
 const errorOf = (promise) =>
   promise.then(
@@ -230,8 +221,7 @@ test('the end of a session is the cause of what failed with it', async () => {
   const connection = await pool.connect();
   const [{ pid }] = await connection.query('SELECT pg_backend_pid() AS pid');
   const failed = errorOf(connection.transaction((tx) => tx.query('SELECT pg_sleep(30)')));
-  const sleeps = `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid} AND wait_event = 'PgSleep'`;
-  await cluster.waitForRow(cluster.primary, sleeps);
+  await cluster.waitForSession(`pid = ${pid} AND wait_event = 'PgSleep'`);
   await cluster.endSession(cluster.primary, pid);
   const error = await failed;
   assert.deepEqual(
@@ -313,8 +303,7 @@ test('the table of docs/ERRORS.md says of each error what it is', async (t) => {
     ]),
   );
   const options = { poolSize: 1, maxResultBytes: 100_000, acquireTimeoutMs: 500, maxQueue: 1 };
-  const single = createPool(cluster.options(options));
-  t.after(() => single.end());
+  const single = openPool(t, cluster.options(options));
   const ended = createPool(cluster.options());
   await ended.end();
   await single.query('SELECT $1::int8', [1]);
@@ -370,8 +359,7 @@ test('the table of docs/ERRORS.md says of each error what it is', async (t) => {
 });
 
 test('with longStackTraces the stack shows who asked, whoever waits', async (t) => {
-  const traced = createPool(cluster.options({ longStackTraces: true }));
-  t.after(() => traced.end());
+  const traced = openPool(t, cluster.options({ longStackTraces: true }));
   const asked = (on) => on.query('SELECT nothing');
   const own = new RegExp(path.join(root, 'js').replaceAll('\\', '\\\\'));
   const check = (error) => {

@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor, onOwnNodes } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 let cluster;
 before(async () => {
@@ -89,8 +90,7 @@ for (const [code, refuse] of Object.entries(REFUSALS)) {
     await ask(refuse);
     await cluster.waitForReplication();
     const credentials = { user: 'unwanted', password: 'u', database: 'closed' };
-    const pool = createPool(cluster.options({ ...credentials, acquireTimeoutMs: 600_000 }));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options({ ...credentials, acquireTimeoutMs: 600_000 }));
     await assert.rejects(pool.query('SELECT 1'), { code, outcome: 'not-sent' });
   });
 }
@@ -101,16 +101,14 @@ for (const refuse of ['NOLOGIN', "PASSWORD 'another'"]) {
     await ask("CREATE ROLE kept LOGIN PASSWORD 'k'");
     t.after(() => ask('DROP ROLE kept'));
     const options = { user: 'kept', password: 'k', poolSize: 10, acquireTimeoutMs: 60_000 };
-    const pool = createPool(cluster.options(options));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options(options));
     const told = new Promise((resolve) => {
       pool.on('host', ({ error }) => error && /^28/.test(error.code) && resolve());
     });
     // One session, which runs a query when the role is refused.
     await pool.query('SELECT 1');
     const work = pool.query('SELECT 1 FROM pg_sleep(0.5)');
-    const running = "SELECT 1 FROM pg_stat_activity WHERE usename = 'kept' AND state = 'active'";
-    await cluster.waitForRow(cluster.primary, running);
+    await cluster.waitForSession("usename = 'kept' AND state = 'active'");
     await ask(`ALTER ROLE kept ${refuse}`);
     const waiting = Array.from({ length: 40 }, () => pool.query('SELECT 1 AS one'));
     await told;
@@ -134,9 +132,7 @@ test('a statement whose connection is cut ends as unknown, and the pool goes on'
   t.after(() => proxy.close());
   const pool = createPool(cluster.options({ hosts: [proxy.address] }));
   const sleeping = pool.query("SELECT pg_sleep(60)::text AS x, 'marked' AS mark");
-  const running = `SELECT 1 FROM pg_stat_activity WHERE query LIKE '%marked%' AND state = 'active'
-                   AND pid <> pg_backend_pid()`;
-  await cluster.waitForRow(cluster.primary, running);
+  await cluster.waitForSession("query LIKE '%marked%' AND state = 'active'");
   await proxy.cut();
   await assert.rejects(sleeping, (error) => {
     assert.equal(error.name, 'ConnectionError');
@@ -156,9 +152,7 @@ test('a read that the caller declares read-only is sent again', async (t) => {
   const pool = createPool(cluster.options({ hosts: [proxy.address] }));
   await pool.query('SELECT 1');
   const read = pool.query('SELECT pg_sleep(0.2)::text, 7 AS seven', [], { readOnly: true });
-  const running =
-    "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%seven%' AND state = 'active' AND pid <> pg_backend_pid()";
-  await cluster.waitForRow(cluster.primary, running);
+  await cluster.waitForSession("query LIKE '%seven%' AND state = 'active'");
   await proxy.cut();
   await proxy.pass();
   assert.equal((await read)[0].seven, 7);

@@ -7,9 +7,10 @@ import { after, before, test } from 'node:test';
 
 import pg from 'pg';
 
-import { createPool, isRetryable } from '../../js/index.mjs';
+import { isRetryable } from '../../js/index.mjs';
 import { clusterFor, onOwnNodes } from '../support/cluster/index.js';
 import { startSyncGate } from '../support/cluster/sync-gate.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -23,8 +24,7 @@ before(async () => {
 after(() => cluster?.close());
 
 test('a write on an idle connection to a fenced primary waits for the fence to end', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 2 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 2 }));
   t.after(() => cluster.unfence(cluster.primary));
   await pool.query('INSERT INTO fenced VALUES (1)');
   await cluster.fence(cluster.primary);
@@ -44,8 +44,7 @@ test('a write on an idle connection to a fenced primary waits for the fence to e
 });
 
 test('a fence is said once, however many connections run into it', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 6, acquireTimeoutMs: 60_000 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 6, acquireTimeoutMs: 60_000 }));
   t.after(() => cluster.unfence(cluster.primary));
   let fences = 0;
   let isOver = false;
@@ -74,8 +73,7 @@ test('a fence is said once, however many connections run into it', async (t) => 
 });
 
 test('a read behind a fenced barrier is not handed out', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 500 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 1, acquireTimeoutMs: 500 }));
   t.after(() => cluster.unfence(cluster.primary));
   await pool.query('SELECT 1 AS one');
   await cluster.fence(cluster.primary);
@@ -97,8 +95,7 @@ test('a read behind a fenced barrier is not handed out', async (t) => {
 });
 
 test('a transaction that was open before the fence commits; the next one waits', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 2, acquireTimeoutMs: 500 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 2, acquireTimeoutMs: 500 }));
   t.after(() => cluster.unfence(cluster.primary));
   await pool.transaction(async (tx) => {
     await tx.query('INSERT INTO fenced VALUES (10)');
@@ -114,15 +111,12 @@ test('a transaction that was open before the fence commits; the next one waits',
 });
 
 test('a write that the fence comes across is delivered, and its host takes no more', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 2 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 2 }));
   t.after(() => cluster.unfence(cluster.primary));
   await pool.query('SELECT 1');
   const fenced = new Promise((resolve) => pool.once('fence', resolve));
   const crossing = pool.query('INSERT INTO fenced SELECT 20 FROM pg_sleep(0.3)');
-  const running =
-    "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'INSERT INTO fenced SELECT 20%' AND state = 'active'";
-  await cluster.waitForRow(cluster.primary, running);
+  await cluster.waitForSession("query LIKE 'INSERT INTO fenced SELECT 20%' AND state = 'active'");
   await cluster.fence(cluster.primary, { barrier: false });
   assert.equal((await crossing).rowCount, 1, 'it is committed there');
   const write = () => pool.query('INSERT INTO fenced VALUES (21)');
@@ -139,8 +133,7 @@ test('a write that the fence comes across is delivered, and its host takes no mo
 });
 
 test('a script that the fence comes across is delivered, and what follows waits', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 1 }));
   t.after(() => cluster.unfence(cluster.primary));
   await pool.query('SELECT 1');
   // The simple protocol: the server reads the message before the fence, so no answer reports the
@@ -148,9 +141,7 @@ test('a script that the fence comes across is delivered, and what follows waits'
   const crossing = pool.query(
     'INSERT INTO fenced SELECT 40 FROM pg_sleep(0.3); INSERT INTO fenced VALUES (41)',
   );
-  const running =
-    "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'INSERT INTO fenced SELECT 40%' AND state = 'active'";
-  await cluster.waitForRow(cluster.primary, running);
+  await cluster.waitForSession("query LIKE 'INSERT INTO fenced SELECT 40%' AND state = 'active'");
   await cluster.fence(cluster.primary, { barrier: false });
   const counts = (await crossing).map(({ rowCount }) => rowCount);
   assert.deepEqual(counts, [1, 1], 'both are committed there');
@@ -177,8 +168,7 @@ test('a role whose sessions are read-only by themselves is told so, and nothing 
   );
   await cluster.waitForReplication();
   const options = { user: 'reader', password: 'r', acquireTimeoutMs: 300 };
-  const pool = createPool(cluster.options(options));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options(options));
   await assert.rejects(pool.query('SELECT 1'), (error) => {
     assert.equal(error.code, 'HYPERION_NO_PRIMARY');
     const why = error.hosts.find(({ host }) => host === primary.address)?.why;
@@ -191,8 +181,7 @@ test(
   'a pool that was idle through a fence and a promotion reads nothing stale',
   onOwnNodes,
   async (t) => {
-    const pool = createPool(cluster.options({ poolSize: 4 }));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options({ poolSize: 4 }));
     const count = () => pool.query('SELECT count(*)::int AS n FROM fenced WHERE key = 30');
     await Promise.all([1, 2, 3, 4].map(count));
     const [deposed, promoted] = [cluster.primary, ...(await cluster.runningStandbys())];
@@ -208,8 +197,7 @@ test(
 );
 
 test('a transaction that begins behind a fence begins anew when there is a primary, once', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 2 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 2 }));
   t.after(() => cluster.unfence(cluster.primary));
   await pool.query('SELECT 1');
   // A connection that was granted before the fence, and one that is asked for after it.
@@ -241,8 +229,7 @@ test('a transaction that begins behind a fence begins anew when there is a prima
 });
 
 test('a statement that is refused as read-only later in a transaction ends it, not committed', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 1 }));
   const tx = await pool.begin();
   // As on a host that becomes fenced between the barrier and BEGIN.
   await tx.query('SET TRANSACTION READ ONLY');
@@ -271,8 +258,7 @@ test('a statement that is refused as read-only later in a transaction ends it, n
 });
 
 test('a session that was set to write through fences does so for its own user alone', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 300 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 1, acquireTimeoutMs: 300 }));
   t.after(() => cluster.unfence(cluster.primary));
   const connection = await pool.connect();
   await connection.query('SET default_transaction_read_only = off');
@@ -286,8 +272,7 @@ test('a session that was set to write through fences does so for its own user al
 });
 
 test('a transaction that a dedicated connection begins behind a fence reads nothing', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 1 }));
   t.after(() => cluster.unfence(cluster.primary));
   const connection = await pool.connect();
   const count = 'SELECT count(*)::int AS n FROM fenced';
@@ -327,8 +312,7 @@ test('a transaction that a dedicated connection begins behind a fence reads noth
 });
 
 test('a transaction that a statement begins behind a fence reads nothing', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 1 }));
   t.after(() => cluster.unfence(cluster.primary));
   const count = 'SELECT count(*)::int AS n FROM fenced';
   const connection = await pool.connect();
@@ -368,8 +352,7 @@ for (const [name, asked] of WITH_EFFECTS) {
       t.after(() => proxy.close());
       t.after(() => cluster.unfence(cluster.primary));
       const options = { hosts: [proxy.address], poolSize: 1, roleCheck: 'query' };
-      const pool = createPool(cluster.options(options));
-      t.after(() => pool.end());
+      const pool = openPool(t, cluster.options(options));
       const keys = [700, 701, 702];
       const key = keys.at(-1);
       const ask = (way, k) =>
@@ -401,8 +384,7 @@ for (const [name, asked] of WITH_EFFECTS) {
 }
 
 test('what a read-only transaction may do is done once, and its answer is not handed out', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 5000 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 1, acquireTimeoutMs: 5000 }));
   t.after(() => cluster.unfence(cluster.primary));
   const hears = new pg.Client({ ...cluster.primary, ...cluster.credentials });
   await hears.connect();
@@ -437,8 +419,7 @@ test('what a read-only transaction may do is done once, and its answer is not ha
 });
 
 test('several statements of which one reads are not answered by a fenced host', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 300 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 1, acquireTimeoutMs: 300 }));
   t.after(() => cluster.unfence(cluster.primary));
   const count = 'SELECT count(*) FROM fenced';
   const harmless = [
@@ -463,8 +444,7 @@ test('several statements of which one reads are not answered by a fenced host', 
 });
 
 test('whatever a dedicated connection has left behind, it reads nothing behind a fence', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 1 }));
   t.after(() => cluster.unfence(cluster.primary));
   const count = 'SELECT count(*)::int AS n FROM fenced';
   for (const sql of [

@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import { createPool } from '../../js/index.mjs';
 import { startBlackHole } from '../support/cluster/blackhole.js';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 const onLinux = { skip: process.platform !== 'linux' && 'abstract sockets are Linux' };
 
@@ -64,8 +65,7 @@ test('a pool follows its name to another address', async (t) => {
   const first = await cluster.proxy(cluster.primary, { host: '127.0.0.2', port });
   let address = '127.0.0.2';
   const lookup = (...asked) => always(address)(...asked);
-  const pool = createPool(cluster.options({ hosts: ['db.example'], port, lookup, poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ hosts: ['db.example'], port, lookup, poolSize: 1 }));
   await pool.query('SELECT 1');
   assert.equal(first.accepted, 1);
   address = '127.0.0.1';

@@ -3,27 +3,18 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import process from 'node:process';
-import { after, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool, openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 const SLEEP = 'SELECT pg_sleep(60)::text';
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 1 }));
-  await pool.query('DROP TABLE IF EXISTS limited; CREATE TABLE limited (n int)');
-});
+const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 1 });
+await pool.query('DROP TABLE IF EXISTS limited; CREATE TABLE limited (n int)');
 beforeEach(() => pool.query('DELETE FROM limited'));
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
 
 const REASON = new Error('the user has gone');
 const aborted = (outcome) => (error) => {
@@ -37,10 +28,9 @@ const listeners = (signal) => getEventListeners(signal, 'abort').length;
 const insert = (queryable, n) => queryable.query('INSERT INTO limited VALUES ($1)', [n]);
 const kept = async () => (await pool.query('SELECT n FROM limited ORDER BY n')).map(({ n }) => n);
 const pidOf = async (queryable) => (await queryable.query('SELECT pg_backend_pid() AS pid'))[0].pid;
-const SLEEPERS =
-  "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(60)%'";
-const sleepers = () => cluster.query(cluster.primary, SLEEPERS);
-const untilAsleep = () => cluster.waitForRow(cluster.primary, SLEEPERS);
+const SLEEPS = "state = 'active' AND query LIKE 'SELECT pg_sleep(60)%'";
+const sleepers = () => cluster.sessions(SLEEPS);
+const untilAsleep = () => cluster.waitForSession(SLEEPS);
 
 /** Each call that takes a connection. None of them may get as far as using it. */
 const WAYS = {
@@ -301,10 +291,11 @@ test('a signal ends the pause before the next attempt, and all further ones', as
 test('a server that answers no cancel: the connection is closed, and nothing is committed', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
-  const frozen = createPool(
+  const frozen = openPool(
+    t,
     cluster.options({ hosts: [proxy.address], poolSize: 1, cancelGraceMs: 50 }),
+    { timeoutMs: 0 },
   );
-  t.after(() => frozen.end({ timeoutMs: 0 }));
   const controller = new AbortController();
   const transaction = frozen.transaction(
     async (tx) => {

@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor, onOwnNodes } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -19,16 +20,9 @@ const WHERE = "SELECT current_setting('port')::int AS port";
  */
 const impatient = { livenessCheckMs: 150, connectTimeoutMs: 1500, acquireTimeoutMs: 60_000 };
 
-/** The number of this pool's sessions on a node. */
-async function sessions(node, name) {
-  const sql = `SELECT count(*) FROM pg_stat_activity WHERE application_name = '${name}'`;
-  return Number((await cluster.query(node, sql))[0][0]);
-}
-
 test('a long query on a host that is well is asked after, and left alone', async (t) => {
   const applicationName = 'long-query';
-  const pool = createPool(cluster.options({ ...impatient, applicationName, poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ ...impatient, applicationName, poolSize: 1 }));
   await pool.query('SELECT 1');
   const events = [];
   for (const name of ['host', 'primary', 'fence', 'rival']) {
@@ -39,11 +33,13 @@ test('a long query on a host that is well is asked after, and left alone', async
   let isDone = false;
   const long = pool.query('SELECT 7 AS seven FROM pg_sleep(2)').finally(() => (isDone = true));
   let most = 0;
-  while (!isDone) most = Math.max(most, await sessions(cluster.primary, applicationName));
+  const sessions = async () =>
+    (await cluster.sessions(`application_name = '${applicationName}'`)).length;
+  while (!isDone) most = Math.max(most, await sessions());
   assert.equal((await long)[0].seven, 7);
   assert.equal(most, 2, 'one witness beside it, however long it takes');
   assert.deepEqual(events.filter(isNews), []);
-  const isAlone = async () => (await sessions(cluster.primary, applicationName)) === 1;
+  const isAlone = async () => (await sessions()) === 1;
   await waitUntil('the witness is gone', isAlone);
 });
 
@@ -53,8 +49,10 @@ test(
   async (t) => {
     const [frozen, other] = cluster.nodes.filter((node) => node !== cluster.primary);
     const hosts = [frozen.address, other.address];
-    const pool = createPool(cluster.options({ ...impatient, hosts, mode: 'standby', poolSize: 2 }));
-    t.after(() => pool.end());
+    const pool = openPool(
+      t,
+      cluster.options({ ...impatient, hosts, mode: 'standby', poolSize: 2 }),
+    );
     while (pool.cluster().some(({ connections }) => connections.open === 0)) {
       await Promise.all([pool.query('SELECT 1'), pool.query('SELECT 1')]);
     }
@@ -78,8 +76,7 @@ test(
   'a frozen primary: what was in flight is unknown once another one serves',
   onOwnNodes,
   async (t) => {
-    const pool = createPool(cluster.options(impatient));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options(impatient));
     await pool.query('CREATE TABLE frozen_write (key int)');
     // Each node that may be promoted has the table.
     await cluster.waitForReplication();
@@ -106,8 +103,7 @@ test(
   'a frozen primary that is taken out of the list keeps nobody waiting',
   onOwnNodes,
   async (t) => {
-    const pool = createPool(cluster.options(impatient));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options(impatient));
     await pool.query('CREATE TABLE taken_out (key int)');
     await cluster.waitForReplication();
     const old = cluster.primary;
@@ -125,8 +121,7 @@ test(
 );
 
 test('a blocked loop is no silent server', async (t) => {
-  const pool = createPool(cluster.options({ ...impatient, connectTimeoutMs: 300 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ ...impatient, connectTimeoutMs: 300 }));
   await pool.query('SELECT 1');
   const events = [];
   pool.on('host', (event) => event.previous !== 'unknown' && events.push(event));
@@ -152,8 +147,7 @@ test(
     let address = '127.0.0.1';
     const lookup = (name, options, callback) => callback(null, [{ address, family: 4 }]);
     const options = { ...impatient, hosts: ['db.example'], port, lookup, mode: 'any', poolSize: 2 };
-    const pool = createPool(cluster.options(options));
-    t.after(() => pool.end({ timeoutMs: 1000 }));
+    const pool = openPool(t, cluster.options(options), { timeoutMs: 1000 });
     const [{ port: first }] = await pool.query(WHERE);
     assert.equal(first, frozen.port);
     await frozen.freeze();

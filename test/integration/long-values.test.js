@@ -3,28 +3,19 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool } from '../support/pools.js';
 
 /** A row of this many bytes is long, and the pieces of a text have this size. */
 const PIECE = 256 * 1024;
 const BYTES_PIECE = 64 * 1024;
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 4 }));
-  await pool.query(`DROP TABLE IF EXISTS long_values; DROP DOMAIN IF EXISTS long_text, long_bytes;
-    CREATE DOMAIN long_text AS text; CREATE DOMAIN long_bytes AS bytea CHECK (VALUE IS NOT NULL);
-    CREATE TABLE long_values (id int, t text, b bytea, d long_text)`);
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 4 });
+await pool.query(`DROP TABLE IF EXISTS long_values; DROP DOMAIN IF EXISTS long_text, long_bytes;
+  CREATE DOMAIN long_text AS text; CREATE DOMAIN long_bytes AS bytea CHECK (VALUE IS NOT NULL);
+  CREATE TABLE long_values (id int, t text, b bytea, d long_text)`);
 
 const md5 = (value) => createHash('md5').update(value).digest('hex');
 

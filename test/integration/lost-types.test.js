@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 const onOwnCluster = { skip: process.env.HYPERION_HOSTS && 'its failover must lose a transaction' };
 
@@ -30,8 +30,7 @@ for (const [before, behind, text, value] of DOMAINS) {
       await cluster.restart(lost);
       await cluster.query(lost, 'SELECT 1');
       await cluster.waitForReplication();
-      const pool = createPool(cluster.options({ poolSize: 2 }));
-      t.after(() => pool.end());
+      const pool = openPool(t, cluster.options({ poolSize: 2 }));
       await pool.query('SELECT 1');
       await cluster.stop(kept);
       const make = (type) => [`CREATE DOMAIN d AS ${type}`, 'CREATE TABLE held (id int, held d[])'];

@@ -6,8 +6,8 @@ import { once } from 'node:events';
 import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 let cluster;
 before(async () => {
@@ -15,11 +15,7 @@ before(async () => {
 });
 after(() => cluster?.close());
 
-function open(t, size = 1) {
-  const pool = createPool(cluster.options({ poolSize: size, minIdle: size }));
-  t.after(() => pool.end());
-  return pool;
-}
+const open = (t, size = 1) => openPool(t, cluster.options({ poolSize: size, minIdle: size }));
 
 /**
  * A result of about this many bytes, in rows of 100. Each test has its own statement, so that the
@@ -31,8 +27,7 @@ const MUCH = 30_000;
 
 test('a result that is shorter than those before it is not waited for', async (t) => {
   const pool = open(t);
-  const other = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => other.end({ timeoutMs: 0 }));
+  const other = openPool(t, cluster.options({ poolSize: 1 }), { timeoutMs: 0 });
   await other.query('SELECT 1');
   const late = other.query('SELECT pg_sleep(10)').then(
     () => assert.fail('a query of ten seconds was sooner'),

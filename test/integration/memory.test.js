@@ -2,12 +2,11 @@
 // in use (docs/design/rows-and-memory.md).
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool } from '../support/pools.js';
 
 setFlagsFromString('--expose-gc');
 const gc = runInNewContext('gc');
@@ -31,16 +30,7 @@ async function used() {
   return heapUsed + external;
 }
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 1 }));
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+const { pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 1 });
 
 const MIXED = `SELECT n, n::int8 AS big, 'some text that is long enough ' || n AS t, n::numeric / 4 AS price,
   now() AS at, '\\x00ff'::bytea AS bytes, ARRAY[n, NULL] AS list, '{"a":"some longer text"}'::jsonb AS doc

@@ -43,7 +43,7 @@ test('100,000 queries with random misuse leave nothing behind', async (t) => {
   assert.deepEqual(report.handles, []);
   assert.equal(report.codes.HYPERION_POOL_CLOSED, 1);
   // The server has no sessions left either.
-  const sessions = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'misuse'";
-  const areGone = async () => (await cluster.query(cluster.primary, sessions)).length === 0;
+  const sessions = () => cluster.sessions("application_name = 'misuse'");
+  const areGone = async () => (await sessions()).length === 0;
   await waitUntil('no session is left', areGone);
 });

@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { clusterFor, onOwnNodes } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -25,11 +25,7 @@ function ports(nodes) {
 }
 
 /** Opens a pool for the test. */
-function open(t, options) {
-  const pool = createPool(cluster.options(options));
-  t.after(() => pool.end());
-  return pool;
-}
+const open = (t, options) => openPool(t, cluster.options(options));
 
 /** The ports of the servers that answer `count` queries at the same time. */
 async function served(pool, count = 60) {
@@ -62,8 +58,7 @@ test('target_session_attrs of a connection string means the same', async (t) => 
   const { user, password, database, hosts } = cluster.options();
   const credentials = `${user}:${encodeURIComponent(password ?? '')}`;
   const url = `postgres://${credentials}@${hosts.join(',')}/${database}?target_session_attrs=standby`;
-  const pool = createPool(url);
-  t.after(() => pool.end());
+  const pool = openPool(t, url);
   for (const port of await served(pool)) assert.notEqual(port, primary);
 });
 

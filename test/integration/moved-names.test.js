@@ -3,21 +3,15 @@
 // meaning.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool } from '../support/pools.js';
 
-let cluster;
-let admin;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1, settings: { max_prepared_transactions: 2 } });
-  admin = open({ poolSize: 1 });
-});
-after(async () => {
-  await admin?.end();
-  await cluster?.close();
-});
+const { cluster, pool: admin } = await clusterAndPool(
+  { nodes: 1, settings: { max_prepared_transactions: 2 } },
+  { poolSize: 1 },
+);
 
 const open = (options) => createPool(cluster.options(options));
 const column = async (sql) => (await admin.query(sql, [], { rowMode: 'array' })).map(([v]) => v);

@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import { createPool } from '../../js/index.mjs';
 import { startBlackHole } from '../support/cluster/blackhole.js';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { int32, scriptedBackend } from '../support/scripted/backend.js';
 import { waitUntil } from '../support/wait-until.js';
 
@@ -200,8 +201,7 @@ test('idle connections that something in between ends are no suspicion of their 
   t.after(() => proxy.close());
   for (const mode of ['read-write', 'any']) {
     const hosts = [proxy.address, ...cluster.nodes.slice(1).map(({ address }) => address)];
-    const pool = createPool(cluster.options({ hosts, mode, poolSize: 6 }));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options({ hosts, mode, poolSize: 6 }));
     await Promise.all(Array.from({ length: 20 }, () => pool.query('SELECT pg_sleep(0.02)')));
     const is = ({ host }) => host === proxy.address;
     const told = [];
@@ -225,10 +225,10 @@ test('idle connections that something in between ends are no suspicion of their 
 test('a host that is gone without a word: the query’s deadline ends it, and its connection', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
-  const pool = createPool(
+  const pool = openPool(
+    t,
     cluster.options({ hosts: [proxy.address], poolSize: 1, cancelGraceMs: 50 }),
   );
-  t.after(() => pool.end());
   const gone = { name: 'TimeoutError', outcome: 'unknown', host: proxy.address };
   const next = async () => {
     await waitUntil('its connection is closed', () => pool.status().size === 0);
@@ -245,9 +245,7 @@ test('a host that is gone without a word: the query’s deadline ends it, and it
   await holder.query('SELECT pg_advisory_lock(3)');
   const sql = 'INSERT INTO cut SELECT 3000 FROM pg_advisory_xact_lock(3)';
   const ended = assert.rejects(pool.query(sql, [], { timeoutMs: 2000 }), gone);
-  const started = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'";
-  const isThere = async () => (await cluster.query(cluster.primary, started)).length > 0;
-  await waitUntil('it is on the server', isThere);
+  await cluster.waitForSession("wait_event = 'advisory'");
   await proxy.blackHole();
   await holder.close();
   await ended;
@@ -264,16 +262,13 @@ test('a host that is gone without a word is left for the promoted one, busy or i
   const proxy = await own.proxy(old);
   const hosts = [proxy.address, standby.address];
   const times = { livenessCheckMs: 100, connectTimeoutMs: 500, acquireTimeoutMs: 60_000 };
-  const pool = createPool(own.options({ hosts, poolSize: 3, ...times }));
-  t.after(() => pool.end());
+  const pool = openPool(t, own.options({ hosts, poolSize: 3, ...times }));
   await Promise.all([1, 2, 3].map(() => pool.query('SELECT pg_sleep(0.05)::text')));
   assert.equal(pool.status().size, 3);
   const busy = pool.query('INSERT INTO cut SELECT 1 FROM pg_sleep(60)');
   const unknown = { name: 'ConnectionError', code: '40003', outcome: 'unknown', host: hosts[0] };
   const lost = assert.rejects(busy, unknown);
-  const started = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'INSERT INTO cut SELECT 1 %'";
-  const isThere = async () => (await own.query(old, started)).length > 0;
-  await waitUntil('it is on the server', isThere);
+  await own.waitForSession("query LIKE 'INSERT INTO cut SELECT 1 %'", old);
   await proxy.blackHole();
   // Both idle connections are used once more.
   const write = assert.rejects(pool.query('INSERT INTO cut VALUES (2)'), unknown);
@@ -367,8 +362,7 @@ test('a primary that flaps is come back to each time, and not run over', async (
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
   const hosts = [proxy.address, cluster.nodes[1].address];
-  const pool = createPool(cluster.options({ hosts, poolSize: 10, acquireTimeoutMs: 60_000 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ hosts, poolSize: 10, acquireTimeoutMs: 60_000 }));
   const read = () => pool.query('SELECT 1', [], { readOnly: true });
   await read();
   const { accepted } = proxy;

@@ -4,32 +4,22 @@
 // other row is. On a real server.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool } from '../support/pools.js';
 import { Random, SEED } from '../support/random.js';
 
 const ACTORS = 8;
 const ROUNDS = 30;
 const DEEPEST = 3;
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: ACTORS }));
-  await pool.query(
-    `DROP TABLE IF EXISTS storm_late, storm;
-     CREATE TABLE storm (id int PRIMARY KEY);
-     CREATE TABLE storm_late (id int REFERENCES storm DEFERRABLE INITIALLY DEFERRED)`,
-  );
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+const { pool } = await clusterAndPool({ nodes: 1 }, { poolSize: ACTORS });
+await pool.query(
+  `DROP TABLE IF EXISTS storm_late, storm;
+   CREATE TABLE storm (id int PRIMARY KEY);
+   CREATE TABLE storm_late (id int REFERENCES storm DEFERRABLE INITIALLY DEFERRED)`,
+);
 
 class Storm {
   there = [];

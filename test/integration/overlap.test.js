@@ -4,28 +4,19 @@
 // not. On real servers.
 
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createPool, isRetryable } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool, openPool } from '../support/pools.js';
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 4 }));
-  await pool.query(
-    `DROP TABLE IF EXISTS marks, late;
-     CREATE TABLE marks (id int PRIMARY KEY);
-     CREATE TABLE late (id int REFERENCES marks DEFERRABLE INITIALLY DEFERRED)`,
-  );
-});
+const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 4 });
+await pool.query(
+  `DROP TABLE IF EXISTS marks, late;
+   CREATE TABLE marks (id int PRIMARY KEY);
+   CREATE TABLE late (id int REFERENCES marks DEFERRABLE INITIALLY DEFERRED)`,
+);
 beforeEach(() => pool.query('TRUNCATE marks, late'));
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
 
 const ids = async () => (await pool.query('SELECT id FROM marks ORDER BY id')).map(({ id }) => id);
 const insert = (on, id) => on.query('INSERT INTO marks VALUES ($1)', [id]);
@@ -162,8 +153,7 @@ test('a savepoint that could not be opened undoes nothing, and the one around it
 
 test('what the savepoint was to hold and was never sent is not kept outside of it', async (t) => {
   // It waits behind a query for longer than its limit.
-  const hasty = createPool(cluster.options({ poolSize: 1, queryTimeoutMs: 200 }));
-  t.after(() => hasty.end());
+  const hasty = openPool(t, cluster.options({ poolSize: 1, queryTimeoutMs: 200 }));
   await hasty.query('SELECT 1');
   const transaction = hasty.transaction(async (tx) => {
     const slow = tx.query('SELECT pg_sleep(0.4)', [], { timeoutMs: 5000 });
@@ -386,8 +376,7 @@ test('a transaction is not repeated on a connection that is gone', async () => {
 
 test('a transaction that was idle for too long is abandoned, whoever has noticed first', async (t) => {
   for (const parameters of [{ idleInTransactionTimeoutMs: 30 }, {}]) {
-    const own = createPool(cluster.options({ poolSize: 1, ...parameters }));
-    t.after(() => own.end());
+    const own = openPool(t, cluster.options({ poolSize: 1, ...parameters }));
     let attempts = 0;
     const transaction = own.transaction(
       async (tx) => {

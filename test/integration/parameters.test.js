@@ -3,24 +3,18 @@
 // (`results.test.js` tests the way back.)
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { inspect } from 'node:util';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool } from '../support/pools.js';
 import { AS_SHOWN, PARAMETERS, VALUES } from '../support/values.js';
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  // A time zone that is neither UTC nor likely to be that of this process.
-  pool = createPool(cluster.options({ poolSize: 1, parameters: { TimeZone: 'Asia/Kathmandu' } }));
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+// A time zone that is neither UTC nor likely to be that of this process.
+const { cluster, pool } = await clusterAndPool(
+  { nodes: 1 },
+  { poolSize: 1, parameters: { TimeZone: 'Asia/Kathmandu' } },
+);
 
 const shown = (value) => {
   const text = inspect(value, { breakLength: Infinity, depth: 8 });

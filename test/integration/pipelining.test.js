@@ -5,8 +5,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
-import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 let cluster;
 before(async () => {
@@ -24,11 +24,7 @@ before(async () => {
 });
 after(() => cluster?.close());
 
-function open(t, options) {
-  const pool = createPool(cluster.options(options));
-  t.after(() => pool.end({ timeoutMs: 0 }));
-  return pool;
-}
+const open = (t, options) => openPool(t, cluster.options(options), { timeoutMs: 0 });
 
 const ADD = 'UPDATE hot SET n = n + 1 WHERE id = $1';
 const READ = 'SELECT n FROM hot WHERE id = $1';

@@ -20,13 +20,7 @@ after(() => cluster?.close());
 const open = (options) => createPool(cluster.options(options));
 const pidOf = async (pool) => (await pool.query('SELECT pg_backend_pid() AS pid'))[0].pid;
 /** The number of the server's sessions with this name. */
-const sessions = async (name) => {
-  const sql = `SELECT count(*) FROM pg_stat_activity WHERE application_name = '${name}'`;
-  const pool = open({ poolSize: 1 });
-  const [{ count }] = await pool.query(sql);
-  await pool.end();
-  return Number(count);
-};
+const sessions = async (name) => (await cluster.sessions(`application_name = '${name}'`)).length;
 
 test('ready resolves when a host serves and minIdle connections are open', async () => {
   const pool = open({ poolSize: 6, minIdle: 5, applicationName: 'warm' });

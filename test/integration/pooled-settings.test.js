@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { findPooler, startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 const first = findPooler();
 const behindPooler = { skip: first === undefined && 'pgbouncer is not installed' };
@@ -60,7 +60,8 @@ for (const mode of ['session', 'transaction']) {
       const pooler = await cluster.pooler(cluster.primary, { mode, program });
       t.after(() => pooler.close());
       const tracks = program === tracking;
-      const pool = createPool(
+      const pool = openPool(
+        t,
         cluster.options({
           hosts: [pooler.address],
           poolSize: 4,
@@ -69,7 +70,6 @@ for (const mode of ['session', 'transaction']) {
           parameters: { ...named, ...(tracks && { IntervalStyle: 'sql_standard' }) },
         }),
       );
-      t.after(() => pool.end());
       const expected = {
         zone: 'Asia/Tokyo',
         name: "o'brien",
@@ -101,8 +101,7 @@ test('many at once, of whom some take connections', behindPooler, async (t) => {
     const pooler = await cluster.pooler(cluster.primary, { mode: 'session', program });
     t.after(() => pooler.close());
     const options = { hosts: [pooler.address], poolSize: 4, parameters: named };
-    const pool = createPool(cluster.options(options));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options(options));
     const all = Array.from({ length: 200 }, (_, n) =>
       n % 4 === 0 ? visit(pool, 'SELECT change()') : pool.query(INSERT),
     );
@@ -121,14 +120,14 @@ test('a pooler whose server had them by itself, and is reloaded', behindPooler, 
     await set('Asia/Tokyo');
     const pooler = await cluster.pooler(cluster.primary, { mode: 'session', program });
     t.after(() => pooler.close());
-    const pool = createPool(
+    const pool = openPool(
+      t,
       cluster.options({
         hosts: [pooler.address],
         poolSize: 1,
         parameters: { TimeZone: 'Asia/Tokyo' },
       }),
     );
-    t.after(() => pool.end());
     const zone = async () => {
       const sql = "SELECT current_setting('TimeZone') AS zone, pg_backend_pid() AS pid";
       return (await pool.query(sql))[0];
@@ -154,10 +153,10 @@ test('a database that is not in UTF-8', behindPooler, async (t) => {
   for (const program of programs) {
     const pooler = await cluster.pooler(cluster.primary, { mode: 'session', program });
     t.after(() => pooler.close());
-    const pool = createPool(
+    const pool = openPool(
+      t,
       cluster.options({ hosts: [pooler.address], poolSize: 2, database: 'latin' }),
     );
-    t.after(() => pool.end());
     for (let n = 0; n < 5; n++) {
       const connection = await pool.connect();
       await connection.query('SELECT 1');
@@ -176,8 +175,7 @@ test('several statements in one text that name settings are answered', behindPoo
     t.after(() => pooler.close());
     for (const parameters of [{}, named]) {
       const options = { poolSize: 3, statementCacheSize: 0, parameters };
-      const pool = createPool(cluster.options({ ...options, hosts: [pooler.address] }));
-      t.after(() => pool.end());
+      const pool = openPool(t, cluster.options({ ...options, hosts: [pooler.address] }));
       for (let n = 0; n < 50; n++) {
         await pool.query('SELECT 1; RESET ALL', [], { timeoutMs: 20_000 });
         for (let k = 0; k < 3; k++) assert.deepEqual(await pool.query('SELECT 1 AS a'), [{ a: 1 }]);
@@ -187,8 +185,7 @@ test('several statements in one text that name settings are answered', behindPoo
 });
 
 test('a server that is asked itself keeps them', behindPooler, async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1, parameters: named }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 1, parameters: named }));
   for (let round = 0; round < 5; round++) {
     assert.equal((await visit(pool, 'SELECT change()')).zone, 'Asia/Tokyo');
   }

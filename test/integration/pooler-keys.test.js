@@ -4,9 +4,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { findPooler, startCluster, startProxy } from '../support/cluster/index.js';
 import { openSession } from '../support/cluster/session.js';
+import { openPool } from '../support/pools.js';
 
 const preparing = findPooler({ prepares: true });
 const skip = preparing === undefined && 'no pgbouncer of 1.21 or later is installed';
@@ -60,8 +60,7 @@ test('a pooler whose key looks like a server’s is told from a server', { skip 
   const relay = await startRelay(pooler.address, 4242);
   t.after(() => relay.close());
   await direct(`CREATE TABLE grown (id int, v int4, w int8); INSERT INTO grown VALUES (1, 5, 5)`);
-  const pool = createPool(cluster.options({ hosts: [relay.address], poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ hosts: [relay.address], poolSize: 1 }));
   const read = () => pool.query('SELECT v, w FROM grown WHERE id = 1');
   const write = (n) => pool.query('INSERT INTO grown (id, v, w) VALUES (2, $1, $2)', [n, n]);
   for (let use = 0; use < 4; use++) {
@@ -85,8 +84,7 @@ test('a script behind such a key trusts no check of another session', { skip }, 
   const pooler = await cluster.pooler(cluster.primary, { size: 1, program: preparing });
   const relay = await startRelay(pooler.address, 77);
   t.after(() => relay.close());
-  const pool = createPool(cluster.options({ hosts: [relay.address], poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ hosts: [relay.address], poolSize: 1 }));
   const script = "SELECT '1 day 02:00'::interval AS i; SELECT 0.1::float8 + 0.2::float8 AS f";
   const expected = [[{ i: '1 day 02:00:00' }], [{ f: 0.30000000000000004 }]];
   assert.deepEqual(await pool.query(script), expected);
@@ -99,8 +97,7 @@ test('a script behind such a key trusts no check of another session', { skip }, 
 test('a server is asked once a session, and then known as one', { skip }, async (t) => {
   const relay = await startRelay(cluster.primary.address, undefined);
   t.after(() => relay.close());
-  const pool = createPool(cluster.options({ hosts: [relay.address], poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ hosts: [relay.address], poolSize: 1 }));
   for (let use = 0; use < 5; use++) {
     assert.deepEqual(await pool.query('SELECT $1::int AS n', [use]), [{ n: use }]);
     await pool.transaction((tx) => tx.query('SELECT 1'));

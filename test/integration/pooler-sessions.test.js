@@ -5,14 +5,12 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { findPooler, startCluster } from '../support/cluster/index.js';
+import { findPooler, startCluster, skipWithoutPooler } from '../support/cluster/index.js';
 import { openSession } from '../support/cluster/session.js';
 
-const behindPooler = { skip: findPooler() === undefined && 'pgbouncer is not installed' };
+const behindPooler = skipWithoutPooler();
 const preparing = findPooler({ prepares: true });
-const thatPrepares = {
-  skip: preparing === undefined && 'no pgbouncer of 1.21 or later is installed',
-};
+const thatPrepares = skipWithoutPooler({ prepares: true });
 
 let cluster;
 before(async () => {

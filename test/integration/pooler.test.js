@@ -6,14 +6,18 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { createPool, isRetryable } from '../../js/index.mjs';
-import { findPooler, startCluster, startProxy } from '../support/cluster/index.js';
+import {
+  findPooler,
+  startCluster,
+  startProxy,
+  skipWithoutPooler,
+} from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
-const behindPooler = { skip: findPooler() === undefined && 'pgbouncer is not installed' };
+const behindPooler = skipWithoutPooler();
 const preparing = findPooler({ prepares: true });
-const thatPrepares = {
-  skip: preparing === undefined && 'no pgbouncer of 1.21 or later is installed',
-};
+const thatPrepares = skipWithoutPooler({ prepares: true });
 
 let cluster;
 let pooler;
@@ -150,21 +154,19 @@ test('a standby behind a pooler is told from the primary', behindPooler, async (
 
 const SLEEP = 'SELECT pg_sleep($1)::text';
 const timedOut = { name: 'TimeoutError', code: 'HYPERION_QUERY_TIMEOUT', outcome: 'not-committed' };
-const SLEEPERS =
-  "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(%'";
-const sleepers = () => cluster.query(cluster.primary, SLEEPERS);
+const SLEEPS = "state = 'active' AND query LIKE 'SELECT pg_sleep(%'";
 
 test('a cancel goes through the pooler, to the query that is meant', behindPooler, async () => {
   const pool = open({ poolSize: 4 });
   await assert.rejects(pool.query(SLEEP, [60], { timeoutMs: 100 }), timedOut);
   const controller = new AbortController();
   const aborted = pool.query(SLEEP, [60], { signal: controller.signal });
-  await cluster.waitForRow(cluster.primary, SLEEPERS);
+  await cluster.waitForSession(SLEEPS);
   controller.abort();
   await assert.rejects(aborted, { name: 'AbortError', outcome: 'not-committed' });
   const late = pool.transaction((tx) => tx.query(SLEEP, [60]), { timeoutMs: 100 });
   await assert.rejects(late, { code: 'HYPERION_TRANSACTION_TIMEOUT', outcome: 'not-committed' });
-  assert.deepEqual(await sleepers(), []);
+  assert.deepEqual(await cluster.sessions(SLEEPS), []);
   // Other queries go on in the same two sessions, and the cancel hits none of them.
   let hits = 0;
   let over = false;
@@ -423,16 +425,14 @@ test(
       t.after(() => Promise.all(poolers.map((pooler) => pooler.close())));
       const hosts = poolers.map(({ address }) => address);
       const options = { hosts, statementCacheSize: 0, acquireTimeoutMs: 20_000 };
-      const pool = createPool(own.options(options));
-      t.after(() => pool.end());
+      const pool = openPool(t, own.options(options));
       await pool.query('DELETE FROM moved');
       for (const id of [1, 2]) {
         await own.switchover();
         assert.equal((await pool.query('INSERT INTO moved VALUES ($1)', [id])).rowCount, 1);
       }
       // So does a new pool, whatever the pooler reports at its first login.
-      const other = createPool(own.options(options));
-      t.after(() => other.end());
+      const other = openPool(t, own.options(options));
       assert.equal((await other.query('INSERT INTO moved VALUES (3)')).rowCount, 1);
       const kept = await own.query(own.primary, 'SELECT id FROM moved ORDER BY id');
       assert.deepEqual(kept, [['1'], ['2'], ['3']]);

@@ -1,25 +1,16 @@
 // pool.query(): its results, its errors, and that an error harms no other call.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool } from '../support/pools.js';
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 4 }));
-  await pool.query(
-    `DROP TABLE IF EXISTS things, children, parents, shifting;
-     CREATE TABLE things (id int PRIMARY KEY, name text)`,
-  );
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 4 });
+await pool.query(
+  `DROP TABLE IF EXISTS things, children, parents, shifting;
+   CREATE TABLE things (id int PRIMARY KEY, name text)`,
+);
 
 test('rows are plain objects; what else a result carries does not show', async () => {
   const rows = await pool.query('SELECT 1 AS id, $1::text AS name', ['x']);

@@ -4,22 +4,13 @@
 
 import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { after, before, mock, test } from 'node:test';
+import { mock, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool } from '../support/pools.js';
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 2 }));
-  await pool.query('DROP TABLE IF EXISTS told; CREATE TABLE told (key text)');
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 2 });
+await pool.query('DROP TABLE IF EXISTS told; CREATE TABLE told (key text)');
 
 const boom = () => {
   throw new Error('boom');

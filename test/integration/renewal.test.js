@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 /** A cluster with a table. */
@@ -57,8 +57,7 @@ async function writeAcross(pool, move) {
  * The primary at these options serves. Another node replaces it, and new sessions are led there.
  */
 async function follow(t, cluster, how, options, move) {
-  const pool = createPool(cluster.options({ poolSize: 3, acquireTimeoutMs: 300, ...options }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 3, acquireTimeoutMs: 300, ...options }));
   const fences = [];
   pool.on('fence', ({ role }) => fences.push(role));
   // A caller that keeps its connection does not show where new sessions are led.
@@ -111,8 +110,7 @@ for (const roleCheck of ['reported', 'query']) {
   test(`a fence of the database alone is seen to be lifted, roleCheck '${roleCheck}'`, async (t) => {
     const cluster = await start(t, 1);
     const { primary } = cluster;
-    const pool = createPool(cluster.options({ poolSize: 3, acquireTimeoutMs: 300, roleCheck }));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options({ poolSize: 3, acquireTimeoutMs: 300, roleCheck }));
     await pool.query('INSERT INTO kept VALUES (0)');
     const set = 'ALTER DATABASE hyperion SET default_transaction_read_only = on';
     await cluster.query(primary, set);

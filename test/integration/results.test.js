@@ -3,22 +3,12 @@
 // what psql shows.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool, openPool } from '../support/pools.js';
 import { AS_SHOWN, VALUES } from '../support/values.js';
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 1 }));
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 1 });
 
 /** The alias stands in front of a FROM, so that an expression may have one. */
 const select = (sql) => `SELECT $1::int AS n, ${sql.replace(/( FROM |$)/, ' AS v$1')}`;
@@ -133,8 +123,7 @@ function readEach(value, read) {
 for (const [type, expression] of Object.entries(MADE)) {
   test(`thousands of ${type} are the same in both formats, and what the server shows`, async (t) => {
     const open = (zone) => {
-      const own = createPool(cluster.options({ parameters: { TimeZone: zone } }));
-      t.after(() => own.end());
+      const own = openPool(t, cluster.options({ parameters: { TimeZone: zone } }));
       return own;
     };
     const from =

@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 const WHERE = 'SELECT inet_server_port() AS port';
@@ -19,8 +19,7 @@ async function clusterOf(t, options) {
 }
 
 function open(t, options) {
-  const pool = createPool({ acquireTimeoutMs: 20_000, ...options });
-  t.after(() => pool.end({ timeoutMs: 1000 }));
+  const pool = openPool(t, { acquireTimeoutMs: 20_000, ...options }, { timeoutMs: 1000 });
   const rivals = [];
   pool.on('rival', (event) => rivals.push(event));
   /** Outstanding questions for a host's lineage keep no process alive. */
@@ -139,8 +138,7 @@ test('of two that were promoted side by side neither serves until one is gone', 
   const [{ timeline, primaryTimeline, decision }] = rivals;
   assert.deepEqual([timeline, primaryTimeline, decision], [2, 2, 'contested']);
   await assert.rejects(write(pool, 'a'), { code: 'HYPERION_SPLIT_BRAIN', outcome: 'not-sent' });
-  const waiting = createPool(cluster.options({ acquireTimeoutMs: 20_000 }));
-  t.after(() => waiting.end());
+  const waiting = openPool(t, cluster.options({ acquireTimeoutMs: 20_000 }));
   await cluster.stop(left);
   await write(pool, 'b');
   await write(waiting, 'c');
@@ -200,14 +198,8 @@ test('one server under two names is no rival of itself', async (t) => {
   const hosts = [cluster.primary.address, `127.0.0.1:${proxy.port}`];
   const { pool, rivals } = open(t, cluster.options({ hosts }));
   await write(pool, 'a');
-  const sessions = async () => {
-    const [[count]] = await cluster.query(
-      cluster.primary,
-      "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
-    );
-    return Number(count);
-  };
-  const isAlone = async () => proxy.accepted > 0 && (await sessions()) === 1;
+  const sessions = () => cluster.sessions("backend_type = 'client backend'");
+  const isAlone = async () => proxy.accepted > 0 && (await sessions()).length === 1;
   await waitUntil('its session is alone', isAlone);
   assert.deepEqual(rivals, []);
   assert.deepEqual(await wordsOn(cluster, cluster.primary), ['a']);

@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 let cluster;
 before(async () => {
@@ -26,11 +27,8 @@ after(() => cluster?.close());
 
 const direct = (sql) => cluster.query(cluster.primary, sql);
 
-function open(t, options) {
-  const pool = createPool(cluster.options({ poolSize: 8, searchPath: 'first', ...options }));
-  t.after(() => pool.end());
-  return pool;
-}
+const open = (t, options) =>
+  openPool(t, cluster.options({ poolSize: 8, searchPath: 'first', ...options }));
 
 async function withPool(options, work) {
   const pool = createPool(cluster.options({ poolSize: 8, searchPath: 'first', ...options }));

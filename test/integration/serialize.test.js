@@ -3,21 +3,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import process from 'node:process';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool, openPool } from '../support/pools.js';
 
-let cluster;
-let admin;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  admin = createPool(cluster.options({ poolSize: 1 }));
-});
-after(async () => {
-  await admin?.end();
-  await cluster?.close();
-});
+const { cluster, pool: admin } = await clusterAndPool({ nodes: 1 }, { poolSize: 1 });
 
 test('the first use reads arrays of domains as each later one, whatever style the session has', async (t) => {
   await admin.query(`
@@ -45,8 +35,7 @@ test('the first use reads arrays of domains as each later one, whatever style th
       `INSERT INTO parts SELECT $1 + 1, parts, moments, lengths FROM parts WHERE id = 1
        RETURNING parts, moments, lengths`,
     ]) {
-      const pool = createPool(cluster.options({ poolSize: 1, parameters, types }));
-      t.after(() => pool.end());
+      const pool = openPool(t, cluster.options({ poolSize: 1, parameters, types }));
       for (let use = 0; use < 3; use++) {
         assert.deepEqual(await pool.query(sql, [1]), [row], `${JSON.stringify(parameters)} ${sql}`);
       }
@@ -76,8 +65,7 @@ test('values that the server refuses as those of an earlier type are written ane
       for (const retries of [undefined, 1]) {
         await admin.query(`CREATE TABLE notes (v ${from})`);
         t.after(() => admin.query('DROP TABLE IF EXISTS notes'));
-        const pool = createPool(cluster.options({ poolSize: 1, types: WRITERS, ...options }));
-        t.after(() => pool.end());
+        const pool = openPool(t, cluster.options({ poolSize: 1, types: WRITERS, ...options }));
         const insert = () =>
           retries === undefined
             ? pool.query(INSERT, [{ n: 7 }])
@@ -108,8 +96,7 @@ test('types that change while a serialize runs have it run once more', async (t)
     };
     const text = { serialize: (value) => `T${value}` };
     const types = { int8: { serialize: write }, text };
-    const pool = createPool(cluster.options({ poolSize: 1, types }));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options({ poolSize: 1, types }));
     for (let use = 0; use < 3; use++) {
       await pool.query('INSERT INTO notes (v, more) VALUES ($1, $2)', [7, { a: 1 }]);
     }
@@ -137,8 +124,7 @@ test('sessions with tables of their own are sent no values for those of another 
   t.after(() => admin.query('DROP SCHEMA numbers, words CASCADE'));
   const options = { poolSize: 3, resetOnRelease: false, searchPath: 'numbers', types: WRITERS };
   for (const statementCacheSize of [256, 0]) {
-    const pool = createPool(cluster.options({ ...options, statementCacheSize }));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options({ ...options, statementCacheSize }));
     await Promise.all([1, 2, 3].map(() => pool.query('SELECT pg_sleep(0.03)')));
     const sql = `INSERT INTO notes (v, more) VALUES ($1, $2)
                  RETURNING current_schema() AS schema, v::text AS v, more::text AS more`;
@@ -165,8 +151,7 @@ test('where nothing is kept, values go by the type that a column has now', async
     for (const inTransaction of [false, true]) {
       await admin.query('CREATE TABLE notes (v int8)');
       t.after(() => admin.query('DROP TABLE IF EXISTS notes'));
-      const pool = createPool(cluster.options({ poolSize: 1, types: WRITERS, ...options }));
-      t.after(() => pool.end());
+      const pool = openPool(t, cluster.options({ poolSize: 1, types: WRITERS, ...options }));
       const insert = () =>
         inTransaction
           ? pool.transaction((tx) => tx.query(INSERT, [{ n: 7 }], query))

@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool, isRetryable } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -40,13 +41,9 @@ const untilGone = (pid) =>
  * Waits until a statement with this word in its text runs, and returns the process id of its
  * session.
  */
-async function untilRunning(word, { on = cluster, wait = '%' } = {}) {
-  const [pid] = await on.waitForRow(
-    on.primary,
-    `SELECT pid FROM pg_stat_activity WHERE query LIKE '%${word}%' AND state = 'active'
-       AND coalesce(wait_event, '') LIKE '${wait}' AND pid <> pg_backend_pid()`,
-  );
-  return pid;
+function untilRunning(word, { on = cluster, wait = '%' } = {}) {
+  const waits = `coalesce(wait_event, '') LIKE '${wait}'`;
+  return on.waitForSession(`query LIKE '%${word}%' AND state = 'active' AND ${waits}`);
 }
 
 test('a server without a free place for more sessions is alive, and the pool makes do', async () => {
@@ -220,7 +217,7 @@ const REFUSALS = {
     sql: 'INSERT INTO item VALUES (3)',
     async prepare() {
       const session = await cluster.openSession(cluster.primary);
-      await session.query('BEGIN; LOCK TABLE item');
+      await session.lock('item');
       return () => session.close();
     },
   },
@@ -324,8 +321,7 @@ test('a read that ends its own sessions is sent three times and no more', async 
 });
 
 test('what a lost connection was at in a transaction of its user is not committed', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 2 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ poolSize: 2 }));
   await pool.query('DROP TABLE IF EXISTS own; CREATE TABLE own (id int)');
   const slow = (id) => `INSERT INTO own SELECT ${id} FROM pg_sleep(600)`;
   const expected = [

@@ -1,21 +1,11 @@
 // The settings that decide the text form of values change no result, wherever they were set.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterAndPool, openPool } from '../support/pools.js';
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 1 }));
-});
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
+const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 1 });
 
 /** Values that settings could change, and their expected form. */
 const SENSITIVE = `SELECT $1::int AS n, '2024-01-02 03:04:05.5+00'::timestamptz AS a, '2024-01-02 03:04:05'::timestamp AS b,
@@ -61,15 +51,13 @@ test('settings of a session, of a role and of the pool change no result', async 
       await check(tx, `set_config ${name}`);
     });
   }
-  const parameters = createPool(cluster.options({ poolSize: 1, parameters: SETTINGS }));
-  t.after(() => parameters.end());
+  const parameters = openPool(t, cluster.options({ poolSize: 1, parameters: SETTINGS }));
   await check(parameters, 'by the option parameters');
 
   const [[user]] = await cluster.query(cluster.primary, 'SELECT current_user');
   const alter = (what) => cluster.query(cluster.primary, `ALTER ROLE "${user}" ${what}`);
   for (const [name, value] of Object.entries(SETTINGS)) await alter(`SET ${name} = '${value}'`);
-  const ofRole = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => ofRole.end());
+  const ofRole = openPool(t, cluster.options({ poolSize: 1 }));
   try {
     await check(ofRole, 'by the role');
     const [, [row]] = await ofRole.query(`SELECT 1; ${SENSITIVE.replace('$1', '1')}`);
@@ -89,8 +77,7 @@ test('what changes a session, for how long it may be, changes no result', async 
       assert.deepStrictEqual(await on.query(sql, [1]), [UNCHANGED], how);
     }
   };
-  const single = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => single.end());
+  const single = openPool(t, cluster.options({ poolSize: 1 }));
   const ways = {
     SET: (name, value) => [`SET ${name} = '${value}'`],
     'SET in a script': (name, value) => [`SELECT 1; SET ${name} = '${value}'; SELECT 2`],
@@ -134,8 +121,7 @@ test('what changes a session, for how long it may be, changes no result', async 
 
 test('a session whose settings were changed and reset answers a first use in one flight again', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
-  const counted = createPool(cluster.options({ hosts: [proxy.address], poolSize: 1 }));
-  t.after(() => counted.end());
+  const counted = openPool(t, cluster.options({ hosts: [proxy.address], poolSize: 1 }));
   let number = 0;
   const cost = async () => {
     const before = proxy.roundTrips;

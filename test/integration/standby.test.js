@@ -4,8 +4,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { createPool, isRetryable } from '../../js/index.mjs';
+import { isRetryable } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 async function open(t, clusterOptions, options) {
@@ -14,8 +15,7 @@ async function open(t, clusterOptions, options) {
   await cluster.query(cluster.primary, 'CREATE TABLE kept (n int)');
   await cluster.query(cluster.primary, 'INSERT INTO kept SELECT generate_series(1, 1000)');
   await cluster.waitForReplication();
-  const pool = createPool(cluster.options(options));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options(options));
   const standby = cluster.nodes.find((node) => node !== cluster.primary);
   return { cluster, pool, standby };
 }
@@ -88,8 +88,7 @@ test('what is known of a host that nobody asks grows old, and says so', async (t
 
 test('a read on a standby may be behind a write, and is not where the caller has waited for it', async (t) => {
   const { cluster, pool, standby } = await open(t, {}, { mode: 'standby' });
-  const writer = createPool(cluster.options());
-  t.after(() => writer.end());
+  const writer = openPool(t, cluster.options());
   const count = async (on) => (await on.query('SELECT count(*)::int AS n FROM kept'))[0].n;
   await cluster.query(standby, 'SELECT pg_wal_replay_pause()');
   await writer.query('INSERT INTO kept VALUES (1001)');
@@ -111,10 +110,9 @@ test('a read that a standby’s replay is in the way of is asked again', async (
   const settings = { max_standby_streaming_delay: '0', hot_standby_feedback: 'off' };
   const { cluster, pool, standby } = await open(t, { settings }, { mode: 'standby' });
   const read = () => pool.query('SELECT (SELECT count(*)::int FROM kept) AS n FROM pg_sleep(1)');
-  const active =
-    "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%FROM pg_sleep(1)' AND state = 'active' AND pid <> pg_backend_pid()";
+  const active = "query LIKE '%FROM pg_sleep(1)' AND state = 'active'";
   const crossing = read();
-  await cluster.waitForRow(standby, active);
+  await cluster.waitForSession(active, standby);
   await cluster.query(cluster.primary, 'DELETE FROM kept WHERE n > 10');
   await cluster.query(cluster.primary, 'VACUUM (TRUNCATE false) kept');
   assert.deepEqual(await crossing, [{ n: 10 }], 'the snapshot of the second time');
@@ -128,7 +126,7 @@ test('a read that a standby’s replay is in the way of is asked again', async (
     await tx.query('SELECT count(*) FROM kept');
     return tx.query('SELECT (SELECT count(*)::int FROM kept) AS n FROM pg_sleep(1)');
   });
-  await cluster.waitForRow(standby, active);
+  await cluster.waitForSession(active, standby);
   await cluster.query(cluster.primary, 'DELETE FROM kept');
   await cluster.query(cluster.primary, 'VACUUM (TRUNCATE false) kept');
   await assert.rejects(seen, { name: 'DatabaseError', code: '40001', outcome: 'not-committed' });
@@ -139,14 +137,13 @@ test('a database that is dropped under a read on a standby (57P04) is not waited
   await cluster.query(cluster.primary, 'CREATE DATABASE doomed');
   await cluster.waitForReplication();
   const options = { mode: 'standby', database: 'doomed', acquireTimeoutMs: 600_000 };
-  const doomed = createPool(cluster.options(options));
-  t.after(() => doomed.end());
+  const doomed = openPool(t, cluster.options(options));
   const [read, declared] = [{}, { readOnly: true }].map((of) =>
     doomed.query('SELECT pg_sleep(60)::text AS dropped', [], of),
   );
   const ended = Promise.allSettled([read, declared]);
-  const active = "SELECT 1 FROM pg_stat_activity WHERE datname = 'doomed' AND state = 'active'";
-  const areActive = async () => (await cluster.query(standby, active)).length === 2;
+  const active = "datname = 'doomed' AND state = 'active'";
+  const areActive = async () => (await cluster.sessions(active, standby)).length === 2;
   await waitUntil('both are read', areActive);
   await cluster.query(cluster.primary, 'DROP DATABASE doomed');
   const [{ reason }, { reason: again }] = await ended;

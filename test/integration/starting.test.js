@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 /**
@@ -17,8 +18,7 @@ import { waitUntil } from '../support/wait-until.js';
  */
 function ask(t, cluster, options) {
   const patient = { acquireTimeoutMs: 60_000, failFast: false };
-  const pool = createPool(cluster.options({ ...patient, ...options }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ ...patient, ...options }));
   return { pool, waiting: pool.query('SELECT 1 AS one') };
 }
 
@@ -113,8 +113,7 @@ test('a standby that refuses for good does not end the wait for a primary that i
   const standby = cluster.nodes.find((node) => node !== primary);
   await standby.write('pg_hba.conf', 'host all all all reject\n');
   await standby.reload();
-  const pool = createPool(cluster.options({ acquireTimeoutMs: 60_000 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, cluster.options({ acquireTimeoutMs: 60_000 }));
   await pool.query('SELECT 1');
   await cluster.crash(primary);
   // The pool may still send the first query on a broken connection.

@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool, isRetryable } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -16,11 +17,7 @@ before(async () => {
 });
 after(() => cluster?.close());
 
-const open = (t, options) => {
-  const pool = createPool(cluster.options({ poolSize: 1, ...options }));
-  t.after(() => pool.end());
-  return pool;
-};
+const open = (t, options) => openPool(t, cluster.options({ poolSize: 1, ...options }));
 const errorOf = (promise) =>
   promise.then(
     (value) => assert.fail(`resolved: ${JSON.stringify(value)}`),
@@ -326,8 +323,10 @@ test('in a transaction, and before it runs, a procedure has no effect', async (t
 });
 
 test('statistics of the first parts of a table are committed before a later one fails', async (t) => {
-  const pool = createPool(cluster.options({ poolSize: 1, parameters: { 'analyzed.fails': 'on' } }));
-  t.after(() => pool.end());
+  const pool = openPool(
+    t,
+    cluster.options({ poolSize: 1, parameters: { 'analyzed.fails': 'on' } }),
+  );
   await pool.query(`DROP TABLE IF EXISTS parted;
     CREATE TABLE parted (a int) PARTITION BY RANGE (a);
     CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);

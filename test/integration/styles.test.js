@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 /**
  * Types, an expression for each, and its value in JavaScript, which no setting of the session may
@@ -370,10 +371,10 @@ test('a role that may not be told of types has its several statements run all th
     await ask('GRANT SELECT ON pg_catalog.pg_type TO PUBLIC');
     await ask('DROP TABLE restyled; DROP ROLE styled_plain');
   });
-  const pool = createPool(
+  const pool = openPool(
+    t,
     cluster.options({ poolSize: 1, user: 'styled_plain', password, parameters: SETS[0] }),
   );
-  t.after(() => pool.end());
   const sql = `INSERT INTO restyled VALUES (1); SELECT ARRAY['sad']::styled_mood[] AS v`;
   for (const use of [1, 2]) {
     const [, rows] = await pool.query(sql);
@@ -382,10 +383,10 @@ test('a role that may not be told of types has its several statements run all th
   assert.deepStrictEqual(await ask('SELECT count(*) AS n FROM restyled'), [['2']]);
 
   // A refusal would end the transaction, and undo the work before it.
-  const another = createPool(
+  const another = openPool(
+    t,
     cluster.options({ poolSize: 1, user: 'styled_plain', password, parameters: SETS[0] }),
   );
-  t.after(() => another.end());
   await another.transaction(
     async (tx) => {
       await tx.query('INSERT INTO restyled VALUES (2)');

@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor, onOwnNodes, startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -15,11 +16,7 @@ after(() => cluster?.close());
 
 const WHERE = "SELECT current_setting('port')::int AS port";
 
-function open(t, options) {
-  const pool = createPool(cluster.options(options));
-  t.after(() => pool.end());
-  return pool;
-}
+const open = (t, options) => openPool(t, cluster.options(options));
 
 const event = (pool, name, fits = () => true) =>
   new Promise((resolve) => {
@@ -195,8 +192,7 @@ test('in another cluster nothing holds that was told of types', async (t) => {
   // The same oids belong to other types there.
   await on(behind, 'CREATE TYPE pair AS (a int, b int)');
   await on(behind, "CREATE TYPE mood AS ENUM ('sad')");
-  const pool = createPool(before.options({ poolSize: 1 }));
-  t.after(() => pool.end());
+  const pool = openPool(t, before.options({ poolSize: 1 }));
   const check = async () => {
     const rows = await pool.query("SELECT $1::mood AS m, '{sad}'::mood[] AS l", ['sad']);
     assert.deepEqual(rows, [{ m: 'sad', l: ['sad'] }]);

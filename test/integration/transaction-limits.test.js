@@ -5,8 +5,8 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, afterEach, before, test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -24,8 +24,9 @@ after(() => cluster?.close());
 const options = { acquireTimeoutMs: 300_000, cancelGraceMs: 200, livenessCheckMs: 60_000 };
 
 async function poolFor(t, given) {
-  const pool = createPool(cluster.options({ ...options, poolSize: 2, ...given }));
-  t.after(() => pool.end({ timeoutMs: 100 }));
+  const pool = openPool(t, cluster.options({ ...options, poolSize: 2, ...given }), {
+    timeoutMs: 100,
+  });
   await pool.query('SELECT 1');
   return pool;
 }
@@ -99,8 +100,7 @@ for (const [name, run, expected] of [
     assert.equal(await outcomeOf(run(pool)), expected);
     await cluster.thaw(node);
     await waitUntil('the server has heard of the end', async () => {
-      const open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
-      return Number((await cluster.query(node, open))[0][0]) === 0;
+      return (await cluster.sessions("state LIKE 'idle in transaction%'", node)).length === 0;
     });
     assert.equal((await cluster.query(node, 'SELECT count(*) FROM limited'))[0][0], '0');
     assert.equal(pool.status().inUse, 0);

@@ -4,28 +4,19 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import process from 'node:process';
-import { after, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { clusterFor, onOwnNodes } from '../support/cluster/index.js';
+import { clusterAndPool, openPool } from '../support/pools.js';
 import * as scripted from '../support/scripted/backend.js';
 import { waitUntil } from '../support/wait-until.js';
 
-let cluster;
-let pool;
-before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
-  pool = createPool(cluster.options({ poolSize: 3 }));
-  await pool.query(
-    `DROP TABLE IF EXISTS accounts;
-     CREATE TABLE accounts (id int PRIMARY KEY, balance int CHECK (balance >= 0))`,
-  );
-});
+const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 3 });
+await pool.query(
+  `DROP TABLE IF EXISTS accounts;
+   CREATE TABLE accounts (id int PRIMARY KEY, balance int CHECK (balance >= 0))`,
+);
 beforeEach(() => pool.query('DELETE FROM accounts; INSERT INTO accounts VALUES (1, 100), (2, 0)'));
-after(async () => {
-  await pool?.end();
-  await cluster?.close();
-});
 
 const balances = async () =>
   (await pool.query('SELECT balance FROM accounts ORDER BY id')).map(({ balance }) => balance);
@@ -131,8 +122,7 @@ test('a transaction whose session is ended fails as not committed', async () => 
 
 test('a transaction of one statement costs two round trips', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
-  const counted = createPool(cluster.options({ hosts: [proxy.address], poolSize: 1 }));
-  t.after(() => counted.end());
+  const counted = openPool(t, cluster.options({ hosts: [proxy.address], poolSize: 1 }));
   const sql = 'SELECT balance FROM accounts';
   await counted.query(sql);
   const before = proxy.roundTrips;
@@ -392,8 +382,7 @@ test('a transaction that does not finish in time is rolled back, whatever it is 
 });
 
 test('the time of a transaction includes the wait for a connection', async (t) => {
-  const single = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => single.end());
+  const single = openPool(t, cluster.options({ poolSize: 1 }));
   const holder = await single.begin();
   for (const begin of [
     () => single.begin({ timeoutMs: 50 }),
@@ -408,8 +397,7 @@ test('the time of a transaction includes the wait for a connection', async (t) =
 });
 
 test('begin waits for a connection no longer than acquireTimeoutMs', async (t) => {
-  const single = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 50 }));
-  t.after(() => single.end());
+  const single = openPool(t, cluster.options({ poolSize: 1, acquireTimeoutMs: 50 }));
   // A login may take longer where the machine is busy.
   const isReady = () =>
     single.ready().then(
@@ -461,8 +449,7 @@ test('what a statement of its own has committed is not done again', async () => 
 });
 
 test('a transaction that nobody finishes is taken back, with a warning that says where it began', async (t) => {
-  const short = createPool(cluster.options({ poolSize: 1, idleInTransactionTimeoutMs: 100 }));
-  t.after(() => short.end());
+  const short = openPool(t, cluster.options({ poolSize: 1, idleInTransactionTimeoutMs: 100 }));
   const warned = once(process, 'warning');
   const tx = await short.begin();
   await transfer(tx, 30);
@@ -479,8 +466,7 @@ test('a transaction that nobody finishes is taken back, with a warning that says
 });
 
 test('25P03 from the server reaches the transaction as the cause of its end', async (t) => {
-  const short = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => short.end());
+  const short = openPool(t, cluster.options({ poolSize: 1 }));
   const warned = once(process, 'warning');
   const tx = await short.begin();
   await tx.query("SET idle_in_transaction_session_timeout = '50ms'");
@@ -507,8 +493,7 @@ test(
   async (t) => {
     const synchronous = await clusterFor({ nodes: 2, synchronous: 1 });
     t.after(() => synchronous.close());
-    const bounded = createPool(synchronous.options({ poolSize: 1 }));
-    t.after(() => bounded.end());
+    const bounded = openPool(t, synchronous.options({ poolSize: 1 }));
     await bounded.query('CREATE TABLE IF NOT EXISTS waits (key int)');
     const standbys = synchronous.nodes.filter((node) => node !== synchronous.primary);
     for (const standby of standbys) {
@@ -544,8 +529,7 @@ test('where the server refuses BEGIN, nothing of the transaction runs', async (t
     for (;;) tags.push((await frontend.message()).tag);
   });
   t.after(() => backend.close());
-  const refusing = createPool(backend.options());
-  t.after(() => refusing.end());
+  const refusing = openPool(t, backend.options());
   const tx = await refusing.begin();
   const over = { name: 'TransactionError', code: 'HYPERION_TRANSACTION_OVER' };
   // Both are asked together. The second one must not run without the first.

@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 const VALUE = "SELECT '{sad}'::moods.mood[] AS v";
 const TEXT = [{ v: '{sad}' }];
@@ -31,11 +32,7 @@ before(async () => {
 });
 after(() => cluster?.close());
 
-function open(t, options) {
-  const pool = createPool(cluster.options({ poolSize: 1, ...options }));
-  t.after(() => pool.end());
-  return pool;
-}
+const open = (t, options) => openPool(t, cluster.options({ poolSize: 1, ...options }));
 
 async function withoutRight(t) {
   await cluster.query(cluster.primary, 'REVOKE SELECT ON pg_catalog.pg_type FROM PUBLIC');
@@ -97,8 +94,8 @@ test('a lock on pg_type, with every limit that may hit the question', async (t) 
   const lock = async (tx) => {
     // After this the session has cached the catalog rows that the statement itself needs.
     await tx.query("SELECT '{sad}'::moods.mood[]::text");
-    await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
-    return () => locker.query('ROLLBACK');
+    await locker.lock('pg_catalog.pg_type');
+    return () => locker.unlock();
   };
   for (const limit of [
     {},
@@ -130,7 +127,7 @@ test('parameters whose types a lock keeps from being told are not guessed', asyn
   ]) {
     await cluster.query(cluster.primary, sql);
   }
-  const lock = () => locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+  const lock = () => locker.lock('pg_catalog.pg_type');
   const refusal = { code: 'HYPERION_UNRESOLVED_TYPES', outcome: 'not-sent' };
   for (const [column, value, saved] of [
     ['note', new Date(0), '1970-01-01T00:00:00.000Z'],
@@ -145,11 +142,11 @@ test('parameters whose types a lock keeps from being told are not guessed', asyn
     await warm(pool);
     await lock();
     await assert.rejects(pool.query(sql, [value]), refusal);
-    const [tx] = await Promise.all([pool.begin(), locker.query('ROLLBACK')]);
+    const [tx] = await Promise.all([pool.begin(), locker.unlock()]);
     await warm(tx);
     await lock();
     await assert.rejects(tx.query(sql, [value]), refusal);
-    await locker.query('ROLLBACK');
+    await locker.unlock();
     await tx.query(sql, [value]);
     await tx.commit();
     assert.deepEqual(await cluster.query(cluster.primary, read), [[saved]]);
@@ -159,7 +156,7 @@ test('parameters whose types a lock keeps from being told are not guessed', asyn
     await lock();
     const sent = another.query(sql, [value]);
     await new Promise((resolve) => setTimeout(resolve, 700));
-    await locker.query('ROLLBACK');
+    await locker.unlock();
     await sent;
     assert.deepEqual(await cluster.query(cluster.primary, read), [[saved], [saved]]);
   }
@@ -173,7 +170,7 @@ test('pg_cancel_backend that hits the question', async (t) => {
   const cancel = async (tx) => {
     const [{ pid }] = await tx.query('SELECT pg_backend_pid() AS pid');
     await tx.query("SELECT '{sad}'::moods.mood[]::text");
-    await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+    await locker.lock('pg_catalog.pg_type');
     let isOver = false;
     const cancelling = (async () => {
       while (!isOver) {
@@ -185,7 +182,7 @@ test('pg_cancel_backend that hits the question', async (t) => {
     return async () => {
       isOver = true;
       await cancelling;
-      await locker.query('ROLLBACK');
+      await locker.unlock();
     };
   };
   const work = (callback) => pool.transaction(callback);
@@ -342,7 +339,8 @@ test('a read whose types are gone when they are asked for is sent again', async 
   await pool.query('SELECT 1');
   await proxy.delay(200);
   const read = pool.query('SELECT v FROM moods.fleeting');
-  await waitForActivity('SELECT v FROM moods.fleeting');
+  // Its answer may still be on the way.
+  await cluster.waitForSession("query = 'SELECT v FROM moods.fleeting' AND state = 'idle'");
   await make(8);
   assert.deepEqual(await read, [{ v: [8] }]);
   await proxy.pass();
@@ -454,9 +452,3 @@ test('a read that waits for types outlasts neither the pool’s end nor its call
   await assert.rejects(aborted, { code: 'HYPERION_ABORTED', outcome: 'not-committed' });
   await Promise.all([other.end({ timeoutMs: 1 }), third.end({ timeoutMs: 1 })]);
 });
-
-/** Waits until a session has run the statement. Its answer may still be on the way. */
-function waitForActivity(sql) {
-  const question = `SELECT 1 FROM pg_stat_activity WHERE query = '${sql}' AND state = 'idle'`;
-  return cluster.waitForRow(cluster.primary, question);
-}

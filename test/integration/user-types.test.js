@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -30,11 +30,11 @@ before(async () => {
 });
 after(() => cluster?.close());
 
-function open(t, options) {
-  const pool = createPool(cluster.options({ poolSize: 1, searchPath: 'made', ...options }));
-  t.after(() => pool.end());
-  return pool;
-}
+const open = (t, options) =>
+  openPool(t, cluster.options({ poolSize: 1, searchPath: 'made', ...options }));
+
+/** Sessions that the pool asks for types. */
+const ASKS = "query LIKE '%WITH RECURSIVE asked%'";
 
 /** An SQL expression, its value, and the name of its type. */
 const CASES = [
@@ -220,10 +220,10 @@ test('a call is not sent where no server tells in time what is behind its parame
     assert.deepEqual(await pool.query('SELECT $1::doc::text AS v', [value]), [{ v: value }]);
   }
   const locker = await cluster.openSession(cluster.primary);
-  await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+  await locker.lock('pg_catalog.pg_type');
   const ask = () => pool.query('SELECT $1::doc::text AS v', [{ a: 1 }]);
   await assert.rejects(ask(), { code: 'HYPERION_UNRESOLVED_TYPES', outcome: 'not-sent' });
-  await locker.query('ROLLBACK');
+  await locker.unlock();
   await locker.close();
   assert.deepEqual(await ask(), [{ v: '{"a": 1}' }]);
 });
@@ -236,13 +236,12 @@ test('a connection that ends before it has told leaves a call to the next one', 
       assert.deepEqual(await pool.query('SELECT $1::doc::text AS v', [value]), [{ v: value }]);
     }
     const locker = await cluster.openSession(cluster.primary);
-    await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+    await locker.lock('pg_catalog.pg_type');
     const ask = (on) => on.query('SELECT $1::doc::text AS v', [{ a: 1 }]);
     const answer = inTransaction ? pool.transaction(ask) : ask(pool);
-    const waits = "query LIKE '%WITH RECURSIVE asked%'";
-    await waitUntil('it asks', async () => (await inSessions(locker, waits)) > 0);
+    await waitUntil('it asks', async () => (await locker.others(ASKS)).length > 0);
     await proxy.cut();
-    await locker.query('ROLLBACK');
+    await locker.unlock();
     await locker.close();
     await proxy.pass();
     assert.deepEqual(await answer, [{ v: '{"a": 1}' }]);
@@ -329,14 +328,7 @@ test('an answer waits for its types when the pool ends, is aborted, or times out
   assert.deepEqual(await Promise.all(queries), [[{ v: ['sad'] }], [{ v: [7n] }]]);
 });
 
-/** The number of sessions for which this condition holds now, within a transaction too. */
-async function inSessions(session, what) {
-  await session.query('SELECT pg_stat_clear_snapshot()');
-  const sql = `SELECT 1 FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND ${what}`;
-  return (await session.query(sql)).length;
-}
-
-/** A write whose types are being asked for behind a lock, what asks, and who holds the lock. */
+/** A write whose types are being asked for behind a lock, and who holds the lock. */
 async function writeUntold(t, pool, options = {}) {
   await cluster.query(cluster.primary, 'DROP TABLE IF EXISTS made.untold');
   await cluster.query(cluster.primary, 'CREATE TABLE made.untold (v made.mood[])');
@@ -348,13 +340,12 @@ async function writeUntold(t, pool, options = {}) {
     pool.query(`BEGIN; INSERT INTO made.untold VALUES ('{sad}') RETURNING v::text; ROLLBACK;
       SELECT pg_sleep(0.05)`);
   await Promise.all([warm(), warm()]);
-  await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+  await locker.lock('pg_catalog.pg_type');
   const answer = pool.query(sql, [], options).catch((error) => error);
-  const asks = "query LIKE '%WITH RECURSIVE asked%'";
-  await waitUntil('it asks', async () => (await inSessions(locker, asks)) > 0);
+  await waitUntil('it asks', async () => (await locker.others(ASKS)).length > 0);
   const isWritten = async () =>
     (await cluster.query(cluster.primary, 'SELECT v FROM made.untold')).length === 1;
-  return { answer, asks, locker, isWritten };
+  return { answer, locker, isWritten };
 }
 
 test('a write that loses its only connection while its types are asked for is an error', async (t) => {
@@ -362,7 +353,7 @@ test('a write that loses its only connection while its types are asked for is an
   const pool = open(t, { hosts: [`127.0.0.1:${proxy.port}`], poolSize: 1 });
   const { answer, locker, isWritten } = await writeUntold(t, pool);
   await proxy.cut();
-  await locker.query('ROLLBACK');
+  await locker.unlock();
   const { code, outcome } = await answer;
   assert.deepEqual([code, outcome], ['HYPERION_UNREADABLE_VALUE', 'unknown']);
   assert.ok(await isWritten());
@@ -372,10 +363,11 @@ test('a write that loses its only connection while its types are asked for is an
 
 test('a write that loses its connection meanwhile has its types asked for on another one', async (t) => {
   const pool = open(t, { poolSize: 2 });
-  const { answer, asks, locker, isWritten } = await writeUntold(t, pool);
-  await locker.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE pid <> pg_backend_pid() AND ${asks}`);
-  await locker.query('ROLLBACK');
+  const { answer, locker, isWritten } = await writeUntold(t, pool);
+  for (const pid of await locker.others(ASKS)) {
+    await locker.query(`SELECT pg_terminate_backend(${pid})`);
+  }
+  await locker.unlock();
   assert.deepEqual(await answer, [{ v: ['sad'] }]);
   assert.ok(await isWritten());
 });
@@ -384,7 +376,7 @@ test('a write whose time is over while its types are asked for is an error', asy
   const pool = open(t);
   const { answer, locker, isWritten } = await writeUntold(t, pool, { timeoutMs: 250 });
   const { code, outcome } = await answer;
-  await locker.query('ROLLBACK');
+  await locker.unlock();
   assert.deepEqual([code, outcome], ['HYPERION_QUERY_TIMEOUT', 'unknown']);
   assert.ok(await isWritten());
 });
@@ -413,21 +405,20 @@ test('a CancelRequest that comes late does not hit the question, and end its tra
     connectTimeoutMs: 60_000,
   });
   const locker = await cluster.openSession(cluster.primary);
-  const sessions = (what) => inSessions(locker, what);
   const tx = await pool.begin();
   // After this the session has cached the catalog rows that the statement itself needs.
   await tx.query("SELECT '{sad}'::mood[]::text");
   const sql = "SELECT '{sad}'::mood[] AS v FROM pg_sleep(1.5)";
   const answer = tx.query(sql, [], { timeoutMs: 1000 });
   const isRunning = async () =>
-    (await sessions("wait_event = 'PgSleep' AND query LIKE '%pg_sleep(1.5)'")) > 0;
+    (await locker.others("wait_event = 'PgSleep' AND query LIKE '%pg_sleep(1.5)'")).length > 0;
   await waitUntil('it runs', isRunning);
-  await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+  await locker.lock('pg_catalog.pg_type');
   await waitUntil('it is over', async () => !(await isRunning()));
-  for (let n = 0; n < 100; n++) await sessions("query LIKE '%WITH RECURSIVE asked%'");
+  for (let n = 0; n < 100; n++) await locker.others(ASKS);
   cancels.letGo();
-  for (let n = 0; n < 20; n++) await sessions("query LIKE '%WITH RECURSIVE asked%'");
-  await locker.query('ROLLBACK');
+  for (let n = 0; n < 20; n++) await locker.others(ASKS);
+  await locker.unlock();
   await locker.close();
   assert.deepEqual(await answer, [{ v: ['sad'] }]);
   assert.deepEqual(await tx.query('SELECT 1 AS one'), [{ one: 1 }]);

@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 import { AS_SHOWN, PARAMETERS, VALUES } from '../support/values.js';
 
 const ownServers = { skip: process.env.HYPERION_HOSTS && 'it starts servers of its own versions' };
@@ -16,8 +16,7 @@ for (const version of ['13', '18']) {
     t.after(() => cluster.close());
     await cluster.query(cluster.primary, 'CREATE TABLE keys (key int)');
     await cluster.waitForReplication();
-    const pool = createPool(cluster.options({ acquireTimeoutMs: 20_000, poolSize: 3 }));
-    t.after(() => pool.end());
+    const pool = openPool(t, cluster.options({ acquireTimeoutMs: 20_000, poolSize: 3 }));
 
     const [{ number }] = await pool.query(
       "SELECT current_setting('server_version_num')::int AS number",

@@ -1,7 +1,7 @@
 // The operations on a cluster through SQL, whether this process started it or it was already there.
 
 import { startProxy } from './proxy.js';
-import { openSession, queryOnce } from './session.js';
+import { openSession, othersWhere, queryOnce } from './session.js';
 import { waitUntil } from '../wait-until.js';
 
 /**
@@ -74,6 +74,21 @@ export class Cluster {
    */
   waitForRow(node, sql) {
     return waitUntil(`a row of ${sql}`, async () => (await this.query(node, sql))[0]);
+  }
+
+  /**
+   * The process ids of the sessions for which a condition on pg_stat_activity holds.
+   * @param {string} condition
+   * @param {Node} [node]
+   */
+  async sessions(condition, node = this.primary) {
+    return (await this.query(node, othersWhere(condition))).flat();
+  }
+
+  /** Waits until there is such a session, and returns its process id. */
+  waitForSession(condition, node = this.primary) {
+    const find = async () => (await this.sessions(condition, node))[0];
+    return waitUntil(`a session with ${condition}`, find);
   }
 
   /** @param {Node} node */

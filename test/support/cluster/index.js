@@ -5,7 +5,7 @@ import { externalCluster } from './external.js';
 import { LocalCluster } from './local.js';
 
 export { externalCluster } from './external.js';
-export { findPooler } from './pooler.js';
+export { findPooler, skipWithoutPooler } from './pooler.js';
 export { startProxy } from './proxy.js';
 
 const AUTH = ['scram-sha-256', 'md5', 'password', 'trust'];

@@ -27,6 +27,12 @@ export function findPooler({ prepares = false } = {}) {
   return [...list, ...files].find((file) => !prepares || keepsPrepared(file));
 }
 
+/** Skips a test where there is none. The options are those of `findPooler`. */
+export function skipWithoutPooler(options) {
+  const missing = options?.prepares ? 'no pgbouncer of 1.21 or later' : 'no pgbouncer';
+  return { skip: findPooler(options) === undefined && `${missing} is installed` };
+}
+
 function keepsPrepared(program) {
   const { stdout } = spawnSync(program, ['--version'], { encoding: 'utf8' });
   const [, major, minor] = /^PgBouncer (\d+)\.(\d+)/.exec(stdout) ?? [0, 0, 0];

@@ -10,6 +10,10 @@ const asText = { getTypeParser: () => (value) => value };
  * @typedef {{ user: string, password?: string, database: string }} Credentials
  */
 
+/** Asks for the process ids of the sessions for which a condition on pg_stat_activity holds. */
+export const othersWhere = (condition) =>
+  `SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND (${condition})`;
+
 /**
  * Opens a session. Settings that the server reported at login are in `session.reported`.
  * @param {{ host: string, port: number }} node
@@ -33,13 +37,25 @@ export async function openSession(node, credentials, { timeoutMs = 10_000 } = {}
   // If the server ends between two statements, the next statement fails.
   client.on('error', () => {});
   await client.connect();
+  /** @param {string} sql @returns {Promise<(string | null)[][]>} rows of the last statement */
+  const query = async (sql) => {
+    const result = await client.query({ text: sql, rowMode: 'array' });
+    return Array.isArray(result) ? result.at(-1).rows : result.rows;
+  };
   return {
     reported: { ...reported },
-    /** @param {string} sql @returns {Promise<(string | null)[][]>} rows of the last statement */
-    async query(sql) {
-      const result = await client.query({ text: sql, rowMode: 'array' });
-      return Array.isArray(result) ? result.at(-1).rows : result.rows;
+    query,
+    /**
+     * The process ids of the other sessions for which a condition on pg_stat_activity holds now.
+     * Within a transaction too: there the view is a snapshot.
+     */
+    async others(condition) {
+      await query('SELECT pg_stat_clear_snapshot()');
+      return (await query(othersWhere(condition))).flat();
     },
+    /** Nobody else reads or writes the table until `unlock`. */
+    lock: (table) => query(`BEGIN; LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`),
+    unlock: () => query('ROLLBACK'),
     close: () => client.end().catch(() => {}),
   };
 }
