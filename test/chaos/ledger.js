@@ -4,12 +4,12 @@
 import assert from 'node:assert/strict';
 
 import { Random, SEED } from '../support/random.js';
-import { waitUntil } from '../support/wait-until.js';
+import { Load } from './load.js';
 
 const WRITERS = 8;
 const READERS = 4;
 
-export class Ledger {
+export class Ledger extends Load {
   /** No unique index, so that a key that was applied twice is there twice. */
   static SETUP = `DROP TABLE IF EXISTS ledger;
     CREATE TABLE ledger (writer int NOT NULL, n int NOT NULL); CREATE INDEX ON ledger (writer, n)`;
@@ -17,25 +17,28 @@ export class Ledger {
   acknowledged = 0;
   reads = 0;
   #pool;
-  #isStopped = false;
-  #lanes = [];
   /** For each writer: the acknowledged keys, and the highest key that is known to be there. */
   #keys = Array.from({ length: WRITERS }, () => ({ acknowledged: new Set(), highest: -1 }));
   #failed = [];
   #stale = [];
 
   constructor(pool) {
+    super();
     this.#pool = pool;
   }
 
+  get count() {
+    return this.acknowledged;
+  }
+
   start() {
-    for (let writer = 0; writer < WRITERS; writer++) this.#lanes.push(this.#write(writer));
-    for (let reader = 0; reader < READERS; reader++) this.#lanes.push(this.#read(reader));
+    for (let writer = 0; writer < WRITERS; writer++) this.add(this.#write(writer));
+    for (let reader = 0; reader < READERS; reader++) this.add(this.#read(reader));
   }
 
   async #write(writer) {
     const keys = this.#keys[writer];
-    for (let n = 0; !this.#isStopped; n++) {
+    for (let n = 0; !this.isStopped; n++) {
       try {
         await this.#pool.query('INSERT INTO ledger VALUES ($1, $2)', [writer, n]);
         keys.acknowledged.add(n);
@@ -51,7 +54,7 @@ export class Ledger {
   // gives it.
   async #read(reader) {
     const random = new Random(SEED, reader);
-    while (!this.#isStopped) {
+    while (!this.isStopped) {
       const writer = random.below(WRITERS);
       const keys = this.#keys[writer];
       const known = keys.highest;
@@ -61,24 +64,6 @@ export class Ledger {
       keys.highest = Math.max(keys.highest, highest);
       this.reads += 1;
     }
-  }
-
-  /** Waits for this many more acknowledged writes. */
-  async progress(writes) {
-    const goal = this.acknowledged + writes;
-    const isThere = () => this.acknowledged >= goal;
-    await waitUntil(`${writes} more writes`, isThere, { timeoutMs: 60_000, intervalMs: 2 });
-  }
-
-  /** Starts no more calls. */
-  halt() {
-    this.#isStopped = true;
-  }
-
-  /** Resolves when every promise has settled. Throws the error of a failed read. */
-  async stop() {
-    this.halt();
-    await Promise.all(this.#lanes);
   }
 
   /** Compares what callers were told with the table. */

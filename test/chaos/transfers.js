@@ -4,13 +4,13 @@
 import assert from 'node:assert/strict';
 
 import { Random, SEED } from '../support/random.js';
-import { waitUntil } from '../support/wait-until.js';
+import { Load } from './load.js';
 
 const ACCOUNTS = 20;
 const BALANCE = 1000;
 const LANES = 8;
 
-export class Transfers {
+export class Transfers extends Load {
   /** Each transfer writes its name, in the transaction that moves the money. */
   static SETUP = `DROP TABLE IF EXISTS account, transfer;
     CREATE TABLE account (id int PRIMARY KEY, balance int NOT NULL);
@@ -19,23 +19,26 @@ export class Transfers {
 
   done = new Set();
   #pool;
-  #isStopped = false;
-  #lanes = [];
   #failed = [];
   #sums = [];
 
   constructor(pool) {
+    super();
     this.#pool = pool;
   }
 
+  get count() {
+    return this.done.size;
+  }
+
   start() {
-    for (let lane = 0; lane < LANES; lane++) this.#lanes.push(this.#transfer(lane));
-    this.#lanes.push(this.#sum());
+    for (let lane = 0; lane < LANES; lane++) this.add(this.#transfer(lane));
+    this.add(this.#sum());
   }
 
   async #transfer(lane) {
     const random = new Random(SEED, lane);
-    for (let n = 0; !this.#isStopped; n++) {
+    for (let n = 0; !this.isStopped; n++) {
       try {
         await this.#pool.transaction((tx) => move(tx, lane, n, random));
         this.done.add(`${lane}-${n}`);
@@ -47,29 +50,11 @@ export class Transfers {
 
   // A sum that is read in between is the same.
   async #sum() {
-    while (!this.#isStopped) {
+    while (!this.isStopped) {
       const sql = 'SELECT sum(balance)::int AS sum FROM account';
       const [{ sum }] = await this.#pool.query(sql, [], { readOnly: true });
       if (sum !== ACCOUNTS * BALANCE) this.#sums.push(sum);
     }
-  }
-
-  /** Waits for this many more transfers. */
-  async progress(transfers) {
-    const goal = this.done.size + transfers;
-    const isThere = () => this.done.size >= goal;
-    await waitUntil(`${transfers} more transfers`, isThere, { timeoutMs: 60_000, intervalMs: 2 });
-  }
-
-  /** Starts no more calls. */
-  halt() {
-    this.#isStopped = true;
-  }
-
-  /** Resolves when every promise has settled. Throws the error of a failed read. */
-  async stop() {
-    this.halt();
-    await Promise.all(this.#lanes);
   }
 
   async check(cluster) {
