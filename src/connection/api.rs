@@ -9,9 +9,8 @@ use crate::connection::introspection::lineage::Place;
 use crate::connection::introspection::realm::Realm;
 use crate::connection::introspection::role::Role;
 use crate::connection::introspection::user_types::TypesOutcome;
-use crate::connection::login::handshake::Peer;
 use crate::connection::request::begin::Begin;
-use crate::connection::request::exchange::StatementResult;
+use crate::connection::request::ended::StatementResult;
 use crate::connection::statement::{Description, StatementId, Statements};
 use crate::protocol::backend::TransactionStatus;
 use crate::protocol::scram::KeyCache;
@@ -20,6 +19,22 @@ use crate::types::Params;
 /// The pool's name for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestToken(pub u64);
+
+/// Facts about the socket that the first steps of a login need.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Random bytes from the operating system, for SCRAM and for names that no other client has.
+    pub nonce: [u8; 18],
+    /// The socket is a Unix socket or leads to a loopback address, so no network can be listened to
+    /// in between.
+    pub local: bool,
+}
+
+impl Peer {
+    pub(in crate::connection) fn digits(&self) -> [u8; 8] {
+        self.nonce.last_chunk().copied().unwrap_or_default()
+    }
+}
 
 /// State that all connections of one pool share.
 #[derive(Debug)]

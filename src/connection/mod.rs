@@ -30,8 +30,8 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 pub use api::{
-    Answer, DescriptionState, Event, Input, Remedy, Request, RequestToken, Sent, Settled, Shared,
-    Written,
+    Answer, DescriptionState, Event, Input, Peer, Remedy, Request, RequestToken, Sent, Settled,
+    Shared, Written,
 };
 use intake::Intake;
 pub use introspection::lineage::{Lineage, Place};
@@ -39,11 +39,11 @@ pub use introspection::realm::Realm;
 use introspection::role::Parameters;
 pub use introspection::role::Role;
 pub use introspection::user_types::{RefusedInTransaction, TypesOutcome, TypesRefused};
+pub use login::handshake::BackendKey;
 use login::handshake::Handshake;
-pub use login::handshake::{BackendKey, Peer};
 pub use request::begin::{Begin, Isolation};
 pub use request::command::CommandTag;
-pub use request::exchange::StatementResult;
+pub use request::ended::StatementResult;
 pub use request::rows::{RowCursor, Rows};
 use session::Session;
 pub use session::{QUERY_WAIT_TIMEOUT, was_never_handed_on};

@@ -58,28 +58,49 @@ function pathsOf(use) {
     .flatMap((part) => pathsOf(before + part.trim()));
 }
 
+/** The paths and names of all `use` lines that `before` begins. */
+function usesOf(name, before) {
+  const found = code(name).matchAll(new RegExp(`^\\s*${before}use ([^;]+);`, 'gm'));
+  return [...found].flatMap(([, use]) => pathsOf(use.replace(/\s+/g, ' ')));
+}
+
 /**
  * For each file of `src`, the files that it imports by name. A folder's `mod.rs` and its files may
- * import each other.
+ * import each other. A name that a `mod.rs` hands on (`pub use`) is imported from its own file.
  */
 function imports() {
   const names = filesOf('src', '.rs').filter((name) => !/\btests\b/.test(name));
   const moduleOf = (name) => name.replace(/\.rs$/, '').replace(/\/(mod|lib)$/, '');
   const files = new Map(names.map((name) => [moduleOf(name), name]));
+  const absolute = (own, used) =>
+    used.split('::').reduce(
+      (at, word) => {
+        if (word === 'super') return path.posix.dirname(at);
+        return word === 'crate' || word === 'self' ? at : `${at}/${word}`;
+      },
+      used.startsWith('crate::') ? 'src' : own,
+    );
+  const handedOn = new Map();
+  for (const name of names.filter((file) => file.endsWith('/mod.rs'))) {
+    const own = moduleOf(name);
+    for (const used of usesOf(name, String.raw`pub(?:\([^)]*\))? `)) {
+      handedOn.set(`${own}/${used.split('::').at(-1)}`, absolute(own, used));
+    }
+  }
+  /** The module that a path leads to. */
+  const home = (at) => {
+    if (files.has(at)) return at;
+    const other = handedOn.get(at);
+    if (other !== undefined && other !== at) return home(other);
+    const above = path.posix.dirname(at);
+    return above === '.' ? null : home(above);
+  };
   const graph = new Map();
   for (const name of names) {
     const own = moduleOf(name);
-    const uses = [...code(name).matchAll(/^\s*(?:pub(?:\([^)]*\))? )?use ([^;]+);/gm)];
     const led = new Set();
-    for (const used of uses.flatMap(([, use]) => pathsOf(use.replace(/\s+/g, ' ')))) {
-      const words = used.split('::');
-      let at = words[0] === 'crate' ? 'src' : own;
-      let found = null;
-      for (const word of words) {
-        if (word === 'super') at = path.posix.dirname(at);
-        else if (word !== 'crate' && word !== 'self') at = `${at}/${word}`;
-        if (files.has(at)) found = at;
-      }
+    for (const used of usesOf(name, String.raw`(?:pub(?:\([^)]*\))? )?`)) {
+      const found = home(absolute(own, used));
       const isFamily =
         found !== null && (own.startsWith(`${found}/`) || found.startsWith(`${own}/`));
       if (found !== null && found !== own && !isFamily) led.add(files.get(found));

@@ -15,8 +15,8 @@ use postgres_protocol::authentication::md5_hash;
 
 use crate::base::{Error, ErrorClass, ServerFields};
 use crate::config::Config;
-use crate::connection::Shared;
 use crate::connection::introspection::role::Parameters;
+use crate::connection::{Peer, Shared};
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::frontend;
 use crate::protocol::scram::{ChannelBinding, Scram, Work};
@@ -41,22 +41,6 @@ impl BackendKey {
 impl std::fmt::Debug for BackendKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "BackendKey {{ process_id: {}, secret: [redacted] }}", self.process_id)
-    }
-}
-
-/// Facts about the socket that the first steps of a login need.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// Random bytes from the operating system, for SCRAM and for names that no other client has.
-    pub nonce: [u8; 18],
-    /// The socket is a Unix socket or leads to a loopback address, so no network can be listened to
-    /// in between.
-    pub local: bool,
-}
-
-impl Peer {
-    pub(in crate::connection) fn digits(&self) -> [u8; 8] {
-        self.nonce.last_chunk().copied().unwrap_or_default()
     }
 }
 

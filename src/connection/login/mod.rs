@@ -6,9 +6,9 @@ pub(in crate::connection) mod startup;
 
 use crate::base::{Error, Instant};
 use crate::connection::introspection::role::check_encoding;
-use crate::connection::login::handshake::{BackendKey, Handshake, Next, Peer};
+use crate::connection::login::handshake::{BackendKey, Handshake, Next};
 use crate::connection::session::Session;
-use crate::connection::{Connection, Event, Shared, State};
+use crate::connection::{Connection, Event, Peer, Shared, State};
 use crate::protocol::backend::BackendMessage;
 
 impl Connection {

@@ -28,7 +28,7 @@ use super::steps::Next;
 use crate::base::body::NoMemory;
 use crate::base::{Error, ServerFields};
 pub(in crate::connection) use crate::connection::request::ended::Ended;
-pub use crate::connection::request::ended::StatementResult;
+use crate::connection::request::ended::StatementResult;
 pub(in crate::connection) use crate::connection::request::flight::{
     Asked, Begins, Flight, Parsing, Terms,
 };

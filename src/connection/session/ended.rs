@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::Session;
 use crate::base::{Error, ErrorClass, Mutation, Outcome, ServerFields};
-use crate::connection::request::exchange::{Ended, Flight, StatementResult};
+use crate::connection::request::ended::StatementResult;
+use crate::connection::request::exchange::{Ended, Flight};
 use crate::connection::request::pipeline::{Kind, Pipeline, requests};
 use crate::connection::request::rows::too_large;
 use crate::connection::statement::script::{copied_error, is_end};
