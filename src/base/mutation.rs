@@ -43,7 +43,7 @@ pub enum Mutation {
     ForgetWrite,
     /// Calls behind one that was taken back stay where they are.
     StrandCalls,
-    /// No call is told that its time is over.
+    /// No call fails when its time is over.
     ForgetDeadline,
     /// A call whose caller set a limit is not given up, and no timer is set for it.
     ForgetLimit,
@@ -63,7 +63,7 @@ pub enum Mutation {
     RepeatFence,
     /// A fence is not announced.
     HideFence,
-    /// An older answer of a host is believed although the host has told since that it no longer
+    /// An older answer of a host is believed although the host has reported since that it no longer
     /// fits.
     BelieveOldNews,
     /// A host that has no room for another session is suspected.
@@ -99,6 +99,8 @@ pub enum Mutation {
     ProbeByName,
     /// A connection that is silent for long is given up, even if its host is alive.
     PunishSilence,
+    /// The topology does not learn that the primary is silent.
+    ForgetSilence,
     /// While no host serves, a host is asked only on its open session, even if its name leads
     /// elsewhere by now.
     KeepScouts,
@@ -148,14 +150,14 @@ pub enum Mutation {
     BelieveOldRefusal,
     /// A read whose types change with each try is given up.
     HoldNothing,
-    /// An answer goes out as it came where no server has told what the types in it are.
+    /// An answer goes out as it came although the types in it are not resolved.
     HandOutUnresolved,
     /// The counters of connections are not updated when a connection changes.
     Miscount,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 69] = [
+    pub const ALL: [Self; 70] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -200,6 +202,7 @@ impl Mutation {
         Self::ForgetLivenessProbe,
         Self::ProbeByName,
         Self::PunishSilence,
+        Self::ForgetSilence,
         Self::KeepScouts,
         Self::AskWithoutPause,
         Self::KeepIdle,

@@ -36,6 +36,10 @@ pub enum Observation {
     SessionLost(Error),
     /// An idle session was cut, with no request in flight and no reason given by the server.
     IdleCut(Error),
+    /// The host has owed an answer for `livenessCheckMs`, and a liveness probe is on its way.
+    FellSilent,
+    /// The host has answered, or owes nothing any more, or its liveness probe is over.
+    Heard,
 }
 
 #[derive(Clone, Debug)]
@@ -121,6 +125,7 @@ impl Health {
         match (self, observation) {
             (Self::Up(known), Observation::RoleReported(role)) if known == role => None,
             (_, Observation::RoleReported(role)) => Some(Self::Up(*role)),
+            (_, Observation::FellSilent | Observation::Heard) => None,
             // A host that only has no room for another connection is in order.
             (Self::Up(_) | Self::Suspected(_), Observation::ConnectFailed(error))
                 if error.kind() == ErrorKind::TooManyConnections
@@ -200,14 +205,16 @@ impl HostState {
                 self.failed_at = Some(now);
                 self.last_error = Some(error.clone());
             }
-            Observation::IdleCut(_) => {}
+            Observation::IdleCut(_) | Observation::FellSilent | Observation::Heard => {}
         }
         let before = self.state();
         // An error that would not make a host suspected changes nothing either while the suspicion
         // is not announced.
         let says_nothing = self.is_unannounced
             && match observation {
-                Observation::RoleReported(_) => false,
+                Observation::RoleReported(_) | Observation::FellSilent | Observation::Heard => {
+                    false
+                }
                 Observation::ConnectFailed(error)
                 | Observation::SessionLost(error)
                 | Observation::IdleCut(error) => is_own_end(error),

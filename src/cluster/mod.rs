@@ -7,7 +7,9 @@
 //! ```text
 //! The seat, in a mode in which one host serves:
 //! Unknown ─a host fits─▶ Known ─a session breaks─▶ Suspected ─it or another host fits─▶ Known
-//!    ▲                     └──the host says that it no longer fits──┐
+//!    ▲                     │ ▲└─an answer is overdue─▶ Silent ─a session breaks─▶ Suspected
+//!    │                     │ └──the host answers───────┘
+//!    │                     └──the host says that it no longer fits──┐
 //!    └─────────────────────────────────────────────────────────────┘
 //! The health of a host, which alone decides in all other modes:
 //! Unknown ─▶ Up(role) ─a session breaks─▶ Suspected ─no session opens─▶ Failed ─▶ Up(role)
@@ -66,10 +68,7 @@ impl Cluster {
 
     /// The host in the seat, unless it is suspected.
     pub fn known_primary(&self) -> Option<HostId> {
-        match self.topology().primary() {
-            Primary::Known(host) => Some(host),
-            Primary::Unknown | Primary::Suspected(_) => None,
-        }
+        self.topology().primary().serving()
     }
 
     /// The name of a host that is in the list.
@@ -86,11 +85,14 @@ impl Cluster {
                 }
                 Observation::RoleReported(_)
                 | Observation::SessionLost(_)
-                | Observation::IdleCut(_) => {}
+                | Observation::IdleCut(_)
+                | Observation::FellSilent
+                | Observation::Heard => {}
             }
         }
         self.has_answered |= match observation {
             Observation::RoleReported(_) => true,
+            Observation::FellSilent | Observation::Heard => false,
             Observation::ConnectFailed(error)
             | Observation::SessionLost(error)
             | Observation::IdleCut(error) => error.server().is_some(),

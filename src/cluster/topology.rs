@@ -18,8 +18,21 @@ use crate::connection::{Lineage, Role};
 pub enum Primary {
     Unknown,
     Known(HostId),
+    /// It serves, and has owed an answer for `livenessCheckMs`. A liveness probe is on its way to
+    /// find out whether it lives.
+    Silent(HostId),
     /// A session on it broke. Its other sessions are being asked, and so are all other hosts.
     Suspected(HostId),
+}
+
+impl Primary {
+    /// The host in the seat, unless it is suspected. A silent host goes on serving.
+    pub fn serving(self) -> Option<HostId> {
+        match self {
+            Self::Known(host) | Self::Silent(host) => Some(host),
+            Self::Unknown | Self::Suspected(_) => None,
+        }
+    }
 }
 
 /// How well a host serves. Work goes to the best host that is available.
@@ -52,14 +65,22 @@ pub enum Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seat {
     Empty,
-    Taken(HostId),
+    Taken {
+        host: HostId,
+        is_silent: bool,
+    },
     /// Two hosts were promoted side by side, and nothing shows which of them is right.
     Contested(HostId, HostId),
 }
 
 impl Seat {
-    fn is(self, host: HostId) -> bool {
-        self == Self::Taken(host)
+    /// The host takes the seat, or has been heard there.
+    fn taken(host: HostId) -> Self {
+        Self::Taken { host, is_silent: false }
+    }
+
+    fn is(self, id: HostId) -> bool {
+        matches!(self, Self::Taken { host, .. } if host == id)
     }
 }
 
@@ -133,7 +154,7 @@ impl Topology {
             self.host_states.remove(*id);
         }
         if let Serving::One { seat, lineage } = &mut self.serving {
-            let kept = matches!(seat, Seat::Taken(host) if !old.contains(host));
+            let kept = matches!(seat, Seat::Taken { host, .. } if !old.contains(host));
             if !kept {
                 *seat = Seat::Empty;
             }
@@ -156,12 +177,13 @@ impl Topology {
 
     /// The host in the seat. Always `Unknown` in the modes in which many hosts serve.
     pub fn primary(&self) -> Primary {
-        let Serving::One { seat: Seat::Taken(seat), .. } = self.serving else {
+        let Serving::One { seat: Seat::Taken { host, is_silent }, .. } = self.serving else {
             return Primary::Unknown;
         };
-        match self.health(seat) {
-            Some(Health::Up(_)) => Primary::Known(seat),
-            _ => Primary::Suspected(seat),
+        match self.health(host) {
+            Some(Health::Up(_)) if is_silent => Primary::Silent(host),
+            Some(Health::Up(_)) => Primary::Known(host),
+            _ => Primary::Suspected(host),
         }
     }
 
@@ -250,15 +272,17 @@ impl Topology {
 
     /// Whether any host takes new work.
     pub fn is_served(&self) -> bool {
-        match self.primary() {
-            Primary::Known(_) => true,
-            Primary::Unknown | Primary::Suspected(_) => {
-                !self.has_seat() && self.order.iter().any(|id| self.rank(*id).is_some())
-            }
+        match self.has_seat() {
+            true => self.primary().serving().is_some(),
+            false => self.order.iter().any(|id| self.rank(*id).is_some()),
         }
     }
 
     pub fn update(&mut self, now: Instant, host: HostId, observation: &Observation) -> Change {
+        if matches!(observation, Observation::FellSilent | Observation::Heard) {
+            self.set_silent(host, matches!(observation, Observation::FellSilent));
+            return Change::Nothing;
+        }
         let (primary, ranked, served) = (self.primary(), self.rank(host), self.serves(host));
         let Some(host_state) = self.host_states.get_mut(host) else { return Change::Nothing };
         let claimed = matches!(&host_state.health, Health::Up(role) if fits(self.mode, *role));
@@ -295,6 +319,10 @@ impl Topology {
         let fit = matches!(health, Some(Health::Up(_))) && !given_up;
         let is_report = matches!(observation, Observation::RoleReported(_));
         let wins = fit && is_report && self.refuses(host).is_none();
+        // A host that is suspected is known to be more than silent.
+        if !fit {
+            self.set_silent(host, false);
+        }
         match (self.seat(), before) {
             (Seat::Contested(a, b), _) if a == host || b == host => {
                 if given_up {
@@ -305,23 +333,29 @@ impl Topology {
             (Seat::Empty, _) if wins => self.take_seat(host),
             // A third host, which was promoted after the other two.
             (Seat::Contested(..), _) if wins && self.is_newer(host) => self.take_seat(host),
-            (Seat::Taken(known), _) if known == host && is_report && !fit => {
+            (Seat::Taken { host: known, .. }, _) if known == host && is_report && !fit => {
                 self.set_seat(Seat::Empty);
                 Change::Lost(host)
             }
-            (Seat::Taken(known), Primary::Suspected(_)) if known == host && fit && is_report => {
+            (Seat::Taken { host: known, .. }, Primary::Suspected(_))
+                if known == host && fit && is_report =>
+            {
                 Change::Found(host)
             }
-            (Seat::Taken(known), Primary::Known(_)) if known == host && !fit => {
+            (Seat::Taken { host: known, .. }, Primary::Known(_) | Primary::Silent(_))
+                if known == host && !fit =>
+            {
                 Change::Suspected(host)
             }
-            (Seat::Taken(known), Primary::Known(_)) if known != host && fit && !claimed => {
+            (Seat::Taken { host: known, .. }, Primary::Known(_) | Primary::Silent(_))
+                if known != host && fit && !claimed =>
+            {
                 Change::Rival
             }
-            (Seat::Taken(known), Primary::Suspected(_)) if known != host && wins => {
+            (Seat::Taken { host: known, .. }, Primary::Suspected(_)) if known != host && wins => {
                 self.take_seat(host)
             }
-            (Seat::Empty | Seat::Taken(_), _) if fit && is_report && !wins && !claimed => {
+            (Seat::Empty | Seat::Taken { .. }, _) if fit && is_report && !wins && !claimed => {
                 Change::Rival
             }
             _ => Change::Nothing,
@@ -341,8 +375,17 @@ impl Topology {
         }
     }
 
+    /// Notes whether the host is silent, if it has the seat.
+    fn set_silent(&mut self, id: HostId, silent: bool) {
+        if let Serving::One { seat: Seat::Taken { host, is_silent }, .. } = &mut self.serving
+            && *host == id
+        {
+            *is_silent = silent;
+        }
+    }
+
     fn take_seat(&mut self, host: HostId) -> Change {
-        self.set_seat(Seat::Taken(host));
+        self.set_seat(Seat::taken(host));
         self.remember(host);
         Change::Found(host)
     }
@@ -384,7 +427,7 @@ impl Topology {
     pub fn reports(&self) -> Vec<HostReport> {
         let report = |id: &HostId| {
             let report = self.host_states.get(*id)?.report();
-            let refusal = self.refuses(*id).filter(|_| self.primary() != Primary::Known(*id));
+            let refusal = self.refuses(*id).filter(|_| self.primary().serving() != Some(*id));
             Some(match refusal {
                 Some(why) => HostReport { why, ..report },
                 None => report,

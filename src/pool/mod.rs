@@ -259,6 +259,8 @@ impl Pool {
         calls.settle_ready(cx);
         calls.follow_up(now, cx);
         self.finish_ending(now);
+        let (calls, mut cx) = self.calls();
+        calls.discover(&mut cx, |it, cx| it.observe_silence(now, cx));
         self.discovery.flushed(now);
     }
 

@@ -7,7 +7,7 @@
 //! none claims the later timeline or follows it. A host that can't be asked may be the one that has
 //! it.
 
-use super::{Health, HostId, HostState, Primary, Seat, Serving, Topology, fits};
+use super::{Health, HostId, HostState, Seat, Serving, Topology, fits};
 use crate::base::{Instant, Mutation};
 use crate::cluster::host_state::{Claim, TimelineReport};
 use crate::connection::{Lineage, Role};
@@ -85,7 +85,7 @@ impl Topology {
         let Claim::Proved(claimed) = self.claim(id) else { return None };
         let claimed = claimed.clone();
         let Serving::One { seat, lineage: Some(newest) } = &mut self.serving else { return None };
-        *seat = Seat::Taken(id);
+        *seat = Seat::taken(id);
         Some(std::mem::replace(newest, claimed).timeline)
     }
 
@@ -95,12 +95,13 @@ impl Topology {
         let is_older = |newest: &Lineage, claimed: &Lineage| {
             claimed.system == newest.system && claimed.timeline < newest.timeline
         };
-        match (self.primary(), self.claim(id), &self.serving) {
-            (
-                Primary::Known(seat),
-                Claim::Proved(claimed),
-                Serving::One { lineage: Some(newest), .. },
-            ) if seat == id && is_older(newest, claimed) => self.go_back_to(id),
+        let serves = self.primary().serving() == Some(id);
+        match (self.claim(id), &self.serving) {
+            (Claim::Proved(claimed), Serving::One { lineage: Some(newest), .. })
+                if serves && is_older(newest, claimed) =>
+            {
+                self.go_back_to(id)
+            }
             _ => None,
         }
     }

@@ -139,9 +139,9 @@ impl Topology {
     /// The hosts that claim a seat which another host has or had, and whose claims were not decided
     /// yet.
     pub fn rivals(&self) -> Vec<HostId> {
-        let is_rival = |id: &HostId| match self.primary() {
-            Primary::Known(primary) => *id != primary,
-            Primary::Unknown | Primary::Suspected(_) => self.refuses(*id).is_some(),
+        let is_rival = |id: &HostId| match self.primary().serving() {
+            Some(primary) => *id != primary,
+            None => self.refuses(*id).is_some(),
         };
         self.order
             .iter()
@@ -165,7 +165,7 @@ impl Topology {
 
     /// Decides about one of the rivals.
     pub fn decide(&mut self, rival: HostId) -> RivalVerdict {
-        let Primary::Known(primary) = self.primary() else {
+        let Some(primary) = self.primary().serving() else {
             return RivalVerdict::Decided(Decision::Refused);
         };
         let (of_rival, of_primary) = (self.claim(rival), self.claim(primary));
@@ -208,7 +208,7 @@ impl Topology {
     pub fn contest(&self) -> Option<(HostId, HostId)> {
         match self.seat() {
             Seat::Contested(a, b) => Some((a, b)),
-            Seat::Empty | Seat::Taken(_) => None,
+            Seat::Empty | Seat::Taken { .. } => None,
         }
     }
 

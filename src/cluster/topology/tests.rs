@@ -191,3 +191,58 @@ fn a_host_that_has_served_and_is_down_is_waited_for_whoever_else_refuses_for_goo
         assert_eq!(topology.permanent_error().map(Error::code), Some("28000"));
     }
 }
+
+#[test]
+fn a_silent_primary_serves_until_it_is_heard_or_suspected() {
+    let now = Instant::ORIGIN;
+    let mut topology = topology(2, Mode::ReadWrite);
+    let [a, b] = topology.order[..] else { panic!() };
+    let silent = Observation::FellSilent;
+    assert_eq!(topology.update(now, a, &silent), Change::Nothing);
+    assert_eq!(topology.primary(), Primary::Unknown, "it has no seat");
+    topology.update(now, a, &reports(Role::ReadWrite));
+    topology.update(now, b, &silent);
+    assert_eq!(topology.primary(), Primary::Known(a), "another host is silent");
+
+    assert_eq!(topology.update(now, a, &silent), Change::Nothing);
+    assert_eq!(topology.primary(), Primary::Silent(a));
+    assert!(topology.is_served() && topology.serves(a) && topology.knows(a, Role::ReadWrite));
+    assert_eq!(topology.update(now, b, &reports(Role::ReadWrite)), Change::Rival);
+    assert_eq!(topology.update(now, a, &Observation::Heard), Change::Nothing);
+    assert_eq!(topology.primary(), Primary::Known(a));
+
+    topology.update(now, a, &silent);
+    let failed = Observation::ConnectFailed(refused());
+    assert_eq!(topology.update(now, a, &failed), Change::Suspected(a));
+    assert_eq!(topology.primary(), Primary::Suspected(a));
+    assert_eq!(topology.update(now, a, &reports(Role::ReadWrite)), Change::Found(a));
+    assert_eq!(topology.primary(), Primary::Known(a), "it was heard");
+
+    topology.update(now, a, &silent);
+    assert_eq!(topology.update(now, a, &reports(Role::ReadOnly)), Change::Lost(a));
+    assert_eq!(topology.primary(), Primary::Unknown);
+}
+
+#[test]
+fn a_host_that_gets_the_seat_of_a_silent_one_is_not_silent() {
+    let now = Instant::ORIGIN;
+    let mut topology = topology(2, Mode::ReadWrite);
+    let [a, b] = topology.order[..] else { panic!() };
+    topology.update(now, a, &reports(Role::ReadWrite));
+    topology.update(now, a, &Observation::FellSilent);
+    topology.update(now, a, &Observation::SessionLost(refused()));
+    assert_eq!(topology.update(now, b, &reports(Role::ReadWrite)), Change::Found(b));
+    assert_eq!(topology.primary(), Primary::Known(b));
+    assert_eq!(topology.set_hosts(now, vec![host("h1")]), [a]);
+    assert_eq!(topology.primary(), Primary::Known(b));
+}
+
+#[test]
+fn where_many_hosts_serve_no_primary_is_silent() {
+    let now = Instant::ORIGIN;
+    let mut topology = topology(1, Mode::Any);
+    let id = topology.order[0];
+    topology.update(now, id, &reports(Role::ReadWrite));
+    assert_eq!(topology.update(now, id, &Observation::FellSilent), Change::Nothing);
+    assert_eq!((topology.primary(), topology.is_served()), (Primary::Unknown, true));
+}

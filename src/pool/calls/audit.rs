@@ -29,6 +29,7 @@ impl Calls {
             return Err("what hung on a connection that is gone was left".to_owned());
         }
         cx.connections.audit(now)?;
+        self.discover(cx, |discovery, cx| discovery.audit_silence(now, cx))?;
         self.audit_calls(cx)?;
         self.requests.audit_twins()?;
         self.requests.audit()?;

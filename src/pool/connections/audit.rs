@@ -57,7 +57,8 @@ impl Connections {
         Ok(())
     }
 
-    fn scan_owed(&self, site: Site) -> Option<Instant> {
+    /// Since when the server has owed an answer without a byte, by a scan.
+    pub(in crate::pool) fn scan_owed(&self, site: Site) -> Option<Instant> {
         let here = || self.at(site).map(|(_, slot)| slot);
         let works = |slot: &&Slot| matches!(slot.duty, Duty::Serving | Duty::Leased { .. });
         let asked = here().filter(works).filter_map(|slot| slot.connection.head_since()).min()?;

@@ -55,6 +55,12 @@ impl Connections {
         self.look().0.sites().iter().find(|on| on.site == site)?.owed_since()
     }
 
+    /// The sites of a host that liveness probes ask, where these have no answer yet.
+    pub(in crate::pool) fn probed_sites(&mut self, host: HostId) -> Vec<Site> {
+        let asks = |slot: &&Slot| slot.host == host && slot.is_unanswered_probe();
+        self.apart().map(|(_, slot)| slot).filter(asks).map(Slot::site).collect()
+    }
+
     /// Whether a session is on its way to ask the server at the site.
     pub(in crate::pool) fn is_watched(&mut self, site: Site) -> bool {
         let asks = |slot: &Slot| match slot.duty {

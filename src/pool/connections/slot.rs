@@ -246,6 +246,15 @@ impl Slot {
         )
     }
 
+    /// Whether it is a liveness probe whose login or question has no answer yet.
+    pub(in crate::pool) fn is_unanswered_probe(&self) -> bool {
+        match self.duty {
+            Duty::LivenessProbe { ask_at: None } => true,
+            Duty::LivenessProbe { ask_at: Some(_) } => !self.connection.is_idle(),
+            _ => false,
+        }
+    }
+
     /// Whether it counts against `poolSize`: probes of hosts that don't serve do not.
     pub(in crate::pool) fn counts(&self) -> bool {
         match self.duty {

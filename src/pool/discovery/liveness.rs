@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
-use crate::cluster::HostId;
+use crate::cluster::{HostId, Observation, Primary};
 use crate::pool::ConnectionId;
 use crate::pool::connections::{Duty, Site, Slot};
 
@@ -83,6 +83,45 @@ impl Discovery {
         if let Some(slot) = cx.connections.get_mut(id) {
             slot.duty = Duty::LivenessProbe { ask_at };
             cx.connections.probe(now, id);
+        }
+    }
+
+    /// Observes whether the host in the seat is silent. Called at the end of each turn.
+    pub(in crate::pool) fn observe_silence(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let primary = self.cluster.topology().primary();
+        let Some(host) = primary.serving() else { return };
+        let bound = cx.config.liveness_check;
+        let probed = cx.connections.probed_sites(host);
+        let is_overdue =
+            |site: &Site| cx.connections.owed_at(*site).is_some_and(|since| since + bound <= now);
+        let is_silent = probed.iter().any(is_overdue) && !Mutation::ForgetSilence.is_on();
+        let observation = match (primary, is_silent) {
+            (Primary::Known(_), true) => Observation::FellSilent,
+            (Primary::Silent(_), false) => Observation::Heard,
+            _ => return,
+        };
+        self.cluster.observe(now, host, &observation);
+    }
+
+    /// The primary is silent exactly while it has owed an answer for `livenessCheckMs`, and a
+    /// liveness probe to the same address has no answer yet.
+    #[cfg(feature = "sim")]
+    pub(in crate::pool) fn audit_silence(
+        &self,
+        now: Instant,
+        cx: &Context<'_>,
+    ) -> Result<(), String> {
+        let primary = self.cluster.topology().primary();
+        let Some(host) = primary.serving() else { return Ok(()) };
+        let is_overdue = |slot: &Slot| {
+            let owed_at = cx.connections.scan_owed(slot.site());
+            owed_at.is_some_and(|since| since + cx.config.liveness_check <= now)
+        };
+        let probes = cx.connections.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
+        let is_silent = probes.filter(|slot| slot.is_unanswered_probe()).any(is_overdue);
+        match is_silent == matches!(primary, Primary::Silent(_)) {
+            true => Ok(()),
+            false => Err(format!("the primary is {primary:?}, and silent: {is_silent}")),
         }
     }
 

@@ -45,7 +45,9 @@ impl Discovery {
             Observation::RoleReported(role) => Some(*role),
             Observation::ConnectFailed(_)
             | Observation::SessionLost(_)
-            | Observation::IdleCut(_) => None,
+            | Observation::IdleCut(_)
+            | Observation::FellSilent
+            | Observation::Heard => None,
         };
         let before = self.cluster.topology().summary(host);
         let change = self.cluster.observe(now, host, &observation);
@@ -92,7 +94,7 @@ impl Discovery {
         {
             self.types_may_be_lost |= state == "down";
             let error = match observation {
-                Observation::RoleReported(_) => None,
+                Observation::RoleReported(_) | Observation::FellSilent | Observation::Heard => None,
                 Observation::ConnectFailed(error)
                 | Observation::SessionLost(error)
                 | Observation::IdleCut(error) => Some(error),
