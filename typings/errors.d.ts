@@ -26,6 +26,12 @@ export class HyperionError extends Error {
    * Its transaction has failed with it, and takes no statement before a rollback. Not enumerable.
    */
   readonly transactionFailed?: true;
+  /**
+   * Its statement has run, its answer could not be read, and its transaction is still open: nothing
+   * is committed before COMMIT. Not enumerable. Where the transaction is rolled back for this error,
+   * `outcome` is `'not-committed'` from then on.
+   */
+  readonly transactionOpen?: true;
   /** A ROLLBACK that failed after this had been thrown in a transaction. */
   readonly suppressed?: unknown;
 }

@@ -21,21 +21,20 @@ class HyperionError extends Error {
   /**
    * `details` become own properties: `code`, `outcome`, `host`, the server's fields. `query` is the
    * SQL text. It is not enumerable, since loggers print enumerable properties, and SQL can hold
-   * secrets. `transactionFailed`, not enumerable either, says that the server accepts no more
-   * statements in the transaction.
+   * secrets. Not enumerable either are `transactionFailed`, which says that the server accepts no
+   * more statements in the transaction, and `transactionOpen`, which says that the statement has run
+   * in a transaction that is still open.
    */
   constructor(message, given) {
     // Without a prototype: a property of Object.prototype is not a property of the error.
-    const { cause, query, transactionFailed, ...details } = { __proto__: null, ...given };
+    const { cause, query, ...others } = { __proto__: null, ...given };
+    const { transactionFailed, transactionOpen, ...details } = others;
     super(message, cause === undefined ? undefined : { cause });
     Object.assign(this, details);
-    if (query !== undefined) {
-      const property = { __proto__: null, value: query, writable: true, configurable: true };
-      Object.defineProperty(this, 'query', property);
-    }
-    if (transactionFailed === true) {
-      const property = { __proto__: null, value: true, writable: true, configurable: true };
-      Object.defineProperty(this, 'transactionFailed', property);
+    for (const [name, value] of Object.entries({ query, transactionFailed, transactionOpen })) {
+      if (value === undefined) continue;
+      const property = { __proto__: null, value, writable: true, configurable: true };
+      Object.defineProperty(this, name, property);
     }
   }
 
@@ -142,6 +141,16 @@ function fromThrown(thrown, query) {
   const isOurs = types.isNativeError(thrown) && thrown.code === THROWN_MARK;
   // The caller's own code (a getter, a `toJSON`) threw anything else.
   return isOurs ? fromJson(thrown.message, query) : thrown;
+}
+
+/**
+ * The statement of this error has run, and its answer could not be read. Its transaction is rolled
+ * back now, so that nothing of it is committed.
+ */
+function settleOutcome(thrown) {
+  if (isError(thrown) && thrown.transactionOpen === true && thrown.outcome === 'unknown') {
+    Reflect.set(thrown, 'outcome', 'not-committed');
+  }
 }
 
 /** A statement failed before COMMIT: its own error, the cause, decides whether to try again. */
@@ -400,6 +409,7 @@ module.exports = {
   isRetryable,
   isStale,
   rejection,
+  settleOutcome,
   rejectWithin,
   withStackFrom,
   wrongOption,

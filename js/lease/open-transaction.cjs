@@ -8,7 +8,7 @@
 // successful answer. So such a query is refused at once.
 
 const { COMMIT, END, HURRIED, BEGIN_READ_ONLY } = require('../transfer/contract.cjs').queryFlags;
-const { classes, isError, withStackFrom } = require('../api/errors.cjs');
+const { classes, isError, settleOutcome, withStackFrom } = require('../api/errors.cjs');
 const { defineHidden } = require('./lease.cjs');
 
 /** The transaction itself, or one of its savepoints, as a part of which a view sends queries. */
@@ -242,7 +242,12 @@ class OpenTransaction {
    */
   async rollBackBecause(thrown) {
     try {
-      await (this.isOpen ? this.#rollBack() : this.#ended);
+      if (this.isOpen) {
+        await this.#rollBack();
+        if (!this.mayStand) settleOutcome(thrown);
+      } else {
+        await this.#ended;
+      }
     } catch (error) {
       if (error !== thrown) suppress(thrown, error);
     }

@@ -43,6 +43,8 @@ const { COMMANDS } = contract.commands;
 const TRANSACTION_FAILED = '"transactionFailed":true';
 /** The same, of an error that says that its statement may have been applied. */
 const UNKNOWN = '"outcome":"unknown"';
+/** The same, of an error whose statement has run in a transaction that is still open. */
+const TRANSACTION_OPEN = '"transactionOpen":true';
 
 const NO_FIELDS = Object.freeze([]);
 
@@ -265,7 +267,8 @@ class Records {
     const signal = request.watch?.watched.signal;
     // Noted here, in the order of the answers; the error itself is made later.
     const failed = lease !== null && json.includes(TRANSACTION_FAILED) ? lease.failed() : null;
-    if (place !== null && json.includes(UNKNOWN)) place.doubted();
+    const mayHaveCommitted = json.includes(UNKNOWN) && !json.includes(TRANSACTION_OPEN);
+    if (place !== null && mayHaveCommitted) place.doubted();
     this.#requests.close(request);
     rejectWithin(
       resolve,

@@ -5,7 +5,8 @@
 //
 // A `serialize` gets a copy of the value: bytes, Dates, arrays, Maps, Sets and plain objects are
 // copied, at any depth. Objects of other classes can't be copied, and `serialize` gets the object
-// itself. If no `serialize` writes such an object, its JSON of the time of the call is sent.
+// itself. If no `serialize` writes an object, its JSON of the time of the call is sent. That is made
+// from the object itself: its copy lacks what only JSON.stringify sees, such as JSON.rawJSON.
 
 const { types } = require('node:util');
 
@@ -46,9 +47,11 @@ class ParameterSnapshot {
   constructor(given, { stringify, lengthOf }) {
     const count = lengthOf(given);
     for (let n = 0; n < count; n += 1) {
-      const copy = copyOf(given[n], lengthOf);
+      const originals = new Map();
+      const copy = copyOf(given[n], lengthOf, originals);
       this.values.push(copy);
-      if (isObject(copy)) this.#write(copy, (value) => stringify(value, n + 1));
+      const write = (value) => stringify(originals.get(value), n + 1);
+      if (isObject(copy)) this.#write(copy, write);
     }
   }
 
@@ -68,8 +71,11 @@ class ParameterSnapshot {
 const isObject = (value) => typeof value === 'object' && value !== null;
 const isBytes = (value) => ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value);
 
-/** Without recursion: an array may be as deep as memory allows, or a part of itself. */
-function copyOf(root, lengthOf) {
+/**
+ * Without recursion: an array may be as deep as memory allows, or a part of itself. `originals` gets
+ * the object of which each copy was made.
+ */
+function copyOf(root, lengthOf, originals) {
   const copies = new Map();
   const open = [];
   const copied = (value) => {
@@ -77,6 +83,7 @@ function copyOf(root, lengthOf) {
     if (copies.has(value)) return copies.get(value);
     const copy = beginCopy(value);
     copies.set(value, copy);
+    originals.set(copy, value);
     if (copy !== value) open.push([value, copy]);
     return copy;
   };

@@ -135,6 +135,7 @@ struct Parts {
     hosts: Vec<HostReport>,
     cause: Option<Error>,
     transaction_failed: bool,
+    transaction_open: bool,
 }
 
 impl Error {
@@ -152,6 +153,7 @@ impl Error {
             hosts: Vec::new(),
             cause: None,
             transaction_failed: false,
+            transaction_open: false,
         }))
     }
 
@@ -169,6 +171,7 @@ impl Error {
             hosts: Vec::new(),
             cause: None,
             transaction_failed: false,
+            transaction_open: false,
         }))
     }
 
@@ -261,6 +264,18 @@ impl Error {
     pub fn with_failed_transaction(mut self) -> Self {
         self.0.transaction_failed = true;
         self
+    }
+
+    /// Records that the transaction of the statement, which has run, is still open: nothing of it is
+    /// committed, and it can still be rolled back.
+    #[must_use]
+    pub fn with_open_transaction(mut self) -> Self {
+        self.0.transaction_open = true;
+        self
+    }
+
+    pub fn has_open_transaction(&self) -> bool {
+        self.0.transaction_open
     }
 
     pub fn has_failed_transaction(&self) -> bool {

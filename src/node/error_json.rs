@@ -44,6 +44,9 @@ fn error_value(error: &Error) -> Value {
     if error.has_failed_transaction() {
         fields.0.insert("transactionFailed".to_owned(), true.into());
     }
+    if error.has_open_transaction() {
+        fields.0.insert("transactionOpen".to_owned(), true.into());
+    }
     if let Some(system) = error.system_fields() {
         fields.system(system);
     }

@@ -55,6 +55,30 @@ const saved = async () => {
   return rows.map(({ v }) => v);
 };
 
+test('objects that no serialize writes are saved as the same JSON as without one', async (t) => {
+  const own = (value, json) => Object.defineProperty(value, 'toJSON', { value: () => json });
+  const makers = [
+    () => own({ a: 1 }, { b: 2 }),
+    () => ({ x: own({ a: 1 }, { b: 2 }) }),
+    () => ({ d: own(new Date(0), 'own'), m: own(new Map(), 'map'), b: own(Buffer.from('a'), 9) }),
+    () => ({ a: [own([1], 9)] }),
+    () => own(new Map(), { map: 1 }),
+    () => new Proxy({ a: 1 }, { get: (to, key) => (key === 'toJSON' ? () => 'own' : to[key]) }),
+    () => ({ n: JSON.rawJSON?.('12345678901234567890') ?? 1 }),
+    () => ({ boxed: [Object(5), Object('x')], date: new Date(0) }),
+  ];
+  const types = { point: { serialize: String } };
+  const [plain, withOne] = [{}, { types }].map((options) =>
+    openPool(t, cluster.options({ poolSize: 1, ...options })),
+  );
+  for (const [n, make] of makers.entries()) {
+    for (const type of ['json', 'jsonb']) {
+      const ask = (pool) => pool.query(`SELECT $1::${type}::text AS v`, [make()]);
+      assert.deepEqual(await ask(withOne), await ask(plain), `${n} ${type}`);
+    }
+  }
+});
+
 test('values that the server refuses as those of an earlier type are written anew', async (t) => {
   for (const [from, to, expected] of [
     ['int4', 'jsonb USING NULL', '{"n": 7}'],

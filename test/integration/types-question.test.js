@@ -142,7 +142,9 @@ test('parameters whose types a lock keeps from being told are not guessed', asyn
     await warm(pool);
     await lock();
     await assert.rejects(pool.query(sql, [value]), refusal);
-    const [tx] = await Promise.all([pool.begin(), locker.unlock()]);
+    await locker.unlock();
+    // Another pool, since the first one may have heard the answer to its last question by now.
+    const tx = await open(t).begin();
     await warm(tx);
     await lock();
     await assert.rejects(tx.query(sql, [value]), refusal);
@@ -324,6 +326,78 @@ test('types that are newer than the snapshot are told in its transaction', async
     }
     await cluster.query(cluster.primary, 'DROP SCHEMA newer CASCADE');
   }
+});
+
+test('types that are newer than the snapshot are known between the statements of a text', async (t) => {
+  const settings = { extra_float_digits: '0', IntervalStyle: 'iso_8601', DateStyle: 'German' };
+  for (const [n, parameters] of [{}, settings].entries()) {
+    const pool = open(t, { parameters });
+    for (const [type, sql, value] of [
+      ['float8', '0.1::float8 + 0.2', 0.1 + 0.2],
+      ['interval', "'1 day 02:00'::interval", '1 day 02:00:00'],
+      ['date', "'2024-02-01'::date", '2024-02-01'],
+    ]) {
+      const results = await pool.transaction(
+        async (tx) => {
+          await tx.query('SELECT count(*) FROM moods.kept');
+          await cluster.query(cluster.primary, `CREATE DOMAIN moods.${type}_${n} AS ${type}`);
+          return tx.query(`SELECT 1; SELECT ARRAY[${sql}]::moods.${type}_${n}[] AS v`);
+        },
+        { isolation: 'repeatable read' },
+      );
+      assert.deepEqual(results[1], [{ v: [value] }], `${type} ${JSON.stringify(parameters)}`);
+    }
+  }
+});
+
+test('a type that its own statement drops in a transaction leaves no array as text', async (t) => {
+  await cluster.query(
+    cluster.primary,
+    `CREATE DOMAIN moods.brief AS text; CREATE FUNCTION moods.end_it() RETURNS int
+     LANGUAGE plpgsql AS $$ BEGIN DROP DOMAIN moods.brief; RETURN 1; END $$`,
+  );
+  const pool = open(t);
+  const sql = `SELECT '{a,b}'::moods.brief[] AS v, CASE WHEN i = 2 THEN moods.end_it() END AS x
+    FROM generate_series(1, 2) AS i`;
+  for (const before of [[], ['SELECT 1']]) {
+    const tx = await pool.begin();
+    for (const first of before) await tx.query(first);
+    const answer = await tx.query(sql).catch(({ code }) => code);
+    // The type may be known by now.
+    if (answer !== UNREADABLE) assert.deepEqual(answer[0].v, ['a', 'b']);
+    assert.deepEqual(await tx.query('SELECT 1 AS one'), [{ one: 1 }]);
+    await tx.rollback();
+  }
+});
+
+test('an answer that can’t be read makes nothing else of its transaction unknown', async (t) => {
+  const locker = await cluster.openSession(cluster.primary);
+  t.after(() => locker.close());
+  await cluster.query(
+    cluster.primary,
+    'DROP TABLE IF EXISTS moods.felt; CREATE TABLE moods.felt (id int, v moods.mood[])',
+  );
+  const sql = "INSERT INTO moods.felt VALUES (1, '{sad}') RETURNING v";
+  const pool = open(t);
+  const ask = async (tx) => {
+    await tx.query(`PREPARE warm AS ${sql}; DEALLOCATE warm; SELECT '{sad}'::moods.mood[]::text`);
+    await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+    try {
+      return await tx.query(sql);
+    } finally {
+      await locker.query('ROLLBACK');
+    }
+  };
+  const count = () => cluster.query(cluster.primary, 'SELECT count(*) FROM moods.felt');
+  await assert.rejects(pool.transaction(ask), { code: UNREADABLE, outcome: 'not-committed' });
+  const failing = async (tx) => {
+    await assert.rejects(ask(tx), { code: UNREADABLE, outcome: 'unknown' });
+    await tx.query('SELECT 1/0');
+  };
+  await assert.rejects(pool.transaction(failing), { code: '22012', outcome: 'not-committed' });
+  assert.deepEqual(await count(), [['0']]);
+  await pool.transaction((tx) => assert.rejects(ask(tx), { code: UNREADABLE }));
+  assert.deepEqual(await count(), [['1']]);
 });
 
 test('a read whose types are gone when they are asked for is sent again', async (t) => {

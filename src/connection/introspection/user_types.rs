@@ -77,7 +77,7 @@ const SOME_FUNCTION: &str = "some";
 /// after its snapshot. The server's parser ignores snapshots, so it is asked for the name of such a
 /// type, for the type under a domain, and for the delimiter of an array's elements. `ts_stat` makes
 /// the server parse the text that the answer is put together from, on every version.
-fn newer_question(oids: &[u32]) -> String {
+pub(in crate::connection) fn newer_question(oids: &[u32]) -> String {
     let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let identify = |oid: &str| {
         format!(

@@ -32,7 +32,7 @@ use crate::connection::request::ended::StatementResult;
 pub(in crate::connection) use crate::connection::request::flight::{
     Asked, Begins, Flight, Parsing, Terms,
 };
-use crate::connection::session::settings::CHECK_REFUSED;
+use crate::connection::session::settings::fails_check;
 use crate::connection::statement::prepared::Moment;
 use crate::connection::statement::script::Copied;
 use crate::connection::statement::staleness::{INSUFFICIENT_PRIVILEGE, Relies, staleness};
@@ -260,7 +260,7 @@ impl Exchange {
                     steps.place(&mut fields, self.step);
                 }
                 self.begun = self.is_at_work().then(|| self.flight.sending(self.step, &fields));
-                self.check_failed = self.prelude.is_checking() && fields.code == CHECK_REFUSED;
+                self.check_failed = self.prelude.is_checking() && fails_check(&fields.code);
                 self.refusal = Some(fields);
                 self.step = Step::Refused;
                 self.rows = Rows::default();
@@ -294,8 +294,9 @@ impl Exchange {
             (Step::Describe, _, M::NoData) => return Ok(self.describe(None)),
             (Step::Types, _, M::ParseComplete | M::BindComplete) => {}
             (Step::Types, Flight::Steps(steps), M::CommandComplete(_)) => {
-                steps.take_types().iter().for_each(|(oid, known)| self.verbatim.add(*oid, known));
-                self.step = match steps.answered() {
+                let types = steps.take_types();
+                types.iter().for_each(|(oid, known)| self.verbatim.add(*oid, known));
+                self.step = match steps.answered(&types) {
                     Next::Types => Step::Types,
                     Next::Statement => Step::Parse,
                 };

@@ -106,7 +106,10 @@ impl Held {
     }
 
     pub(in crate::connection) fn relies(&self) -> Relies {
-        if self.declared.is_some() { Relies::Fresh } else { Relies::OnLocks }
+        match self.declared {
+            Some(_) => Relies::declared(&self.params),
+            None => Relies::OnLocks,
+        }
     }
 
     pub(in crate::connection) fn is_unrun(&self) -> bool {

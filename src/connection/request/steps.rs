@@ -53,6 +53,7 @@ pub(in crate::connection) struct Steps {
     /// server has said of them.
     asked: Vec<u32>,
     asking: Range<usize>,
+    question: Question,
     types: UserTypes,
     /// Where it is no script, but a single statement.
     held: Option<Box<Held>>,
@@ -77,6 +78,14 @@ enum Right {
     },
     Granted,
     Denied,
+}
+
+/// The question for types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    ToCatalog,
+    /// The catalog has lacked a type, which may be newer than the snapshot of the transaction.
+    ToParser,
 }
 
 /// What follows after an answer about types.
@@ -124,6 +133,7 @@ impl Steps {
             right: Right::Unknown,
             asked: Vec::new(),
             asking: 0..0,
+            question: Question::ToCatalog,
             types: Vec::new(),
             held,
         }
@@ -195,6 +205,7 @@ impl Steps {
             unresolved.into_iter().filter(|oid| !self.asked.contains(oid)).collect::<Vec<_>>();
         self.asked.extend(unresolved);
         self.asking = start..self.asked.len();
+        self.question = Question::ToCatalog;
         !self.asking.is_empty()
     }
 
@@ -206,7 +217,11 @@ impl Steps {
             frontend::parse(out, "", user_types::RIGHT, &[])?;
         } else {
             let oids = self.asked.get(self.asking.clone()).unwrap_or_default();
-            frontend::parse(out, "", &user_types::question(oids), &[])?;
+            let question = match self.question {
+                Question::ToCatalog => user_types::question(oids),
+                Question::ToParser => user_types::newer_question(oids),
+            };
+            frontend::parse(out, "", &question, &[])?;
         }
         run_unnamed(&[], out)?;
         frontend::flush(out)
@@ -223,11 +238,23 @@ impl Steps {
         }
     }
 
-    /// The answer is complete: to the question for the right, or for the types.
-    pub(in crate::connection) fn answered(&mut self) -> Next {
-        let Right::Asked { has } = self.right else { return Next::Statement };
+    /// The answer is complete: to the question for the right, or for the types, of which it has
+    /// these.
+    pub(in crate::connection) fn answered(&mut self, types: &UserTypes) -> Next {
+        let Right::Asked { has } = self.right else { return self.asked_for_types(types) };
         self.right = if has { Right::Granted } else { Right::Denied };
         if has { Next::Types } else { Next::Statement }
+    }
+
+    fn asked_for_types(&mut self, types: &UserTypes) -> Next {
+        let asked = self.asked.get(self.asking.clone()).unwrap_or_default();
+        let is_known = |oid: &u32| types.iter().any(|(known, _)| known == oid);
+        let is_any_missing = !asked.iter().all(is_known);
+        match std::mem::replace(&mut self.question, Question::ToParser) {
+            // A single statement is sent again.
+            Question::ToCatalog if is_any_missing && self.held.is_none() => Next::Types,
+            Question::ToCatalog | Question::ToParser => Next::Statement,
+        }
     }
 
     /// Whether the role has no right to read types.

@@ -246,7 +246,11 @@ impl Session {
         let here = self.prepared.described_here(request.statement, statement, now).map(Arc::clone);
         let lately = lately.or_else(|| here.clone().filter(|_| self.far_end.may_be_pooler()));
         let (types, values, relies) = if request.description.get().is_some() {
-            (&known.parameter_types[..], Values::Encoded(&known.resolved), Relies::Fresh)
+            (
+                &known.parameter_types[..],
+                Values::Encoded(&known.resolved),
+                Relies::declared(request.params),
+            )
         } else if !request.params.needs_type() {
             (&[][..], Values::Plain(&known.resolved), Relies::Fresh)
         } else if let Some(own) = &here

@@ -13,6 +13,7 @@ use crate::connection::introspection::role::Parameters;
 use crate::connection::request::command::CommandTag;
 use crate::connection::request::text_results::TextResults;
 use crate::connection::statement::session_effects::SessionEffects;
+use crate::connection::statement::staleness::INSUFFICIENT_PRIVILEGE;
 use crate::connection::statement::{Form, Statement, Statements};
 
 /// Stands in front of a first use in the same flight, and fails if text would not come as this
@@ -27,8 +28,12 @@ pub(in crate::connection) const CHECK: &str = "SELECT WHERE CASE \
     pg_catalog.current_setting('DateStyle'), ', IntervalStyle ', pg_catalog.current_setting('IntervalStyle'), \
     ', extra_float_digits ', pg_catalog.current_setting('extra_float_digits')) END::pg_catalog.int4 \
     OPERATOR(pg_catalog.<>) 0";
-/// `invalid_text_representation`, the code with which the check fails.
-pub(in crate::connection) const CHECK_REFUSED: &str = "22P02";
+
+/// Whether the check has failed by an error with this code: by `invalid_text_representation`, or
+/// because the role may not ask, whose session is served as if its settings were others.
+pub(in crate::connection) fn fails_check(code: &str) -> bool {
+    code == "22P02" || code == INSUFFICIENT_PRIVILEGE
+}
 
 /// How a statement is used for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

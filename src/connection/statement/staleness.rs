@@ -13,6 +13,9 @@ pub(in crate::connection) enum Relies {
     /// The statement was described for this request, or the form of its values does not depend on
     /// types.
     Fresh,
+    /// The types of the parameters were declared as the server had inferred them for this request
+    /// a moment ago. Parsed with them, the statement is refused only where that holds no longer.
+    Declared,
     /// The server infers the types anew, and the form of the values depends on what they were
     /// before.
     InPart,
@@ -21,6 +24,11 @@ pub(in crate::connection) enum Relies {
 }
 
 impl Relies {
+    /// For a request whose parameters are declared with types that were described for it.
+    pub(in crate::connection) fn declared(params: &Params) -> Self {
+        if params.is_empty() { Self::Fresh } else { Self::Declared }
+    }
+
     /// For a request whose parameters were declared with types that were described some time ago.
     pub(in crate::connection) fn on_types(params: &Params) -> Self {
         if params.is_empty() { Self::Fresh } else { Self::OnTypes }
@@ -56,6 +64,7 @@ pub(in crate::connection) fn staleness(
     let binds = matches!(step, Step::ParameterDescription | Step::Describe | Step::Bind);
     let rests_on_types = match relies {
         Relies::No | Relies::OnLocks | Relies::Fresh => false,
+        Relies::Declared => parses,
         Relies::InPart => binds,
         Relies::OnTypes => binds || parses,
     };
@@ -111,6 +120,8 @@ mod tests {
             check(code, Step::Bind, Relies::InPart, Staleness::Types);
             check(code, Step::Parse, Relies::InPart, Staleness::No);
             check(code, Step::Execute, Relies::OnTypes, Staleness::No);
+            check(code, Step::Parse, Relies::Declared, Staleness::Types);
+            check(code, Step::Bind, Relies::Declared, Staleness::No);
             for relies in [Relies::No, Relies::Fresh] {
                 check(code, Step::Bind, relies, Staleness::No);
             }

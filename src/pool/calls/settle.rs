@@ -114,7 +114,14 @@ impl Calls {
         }
     }
 
-    /// Says with an error that its transaction takes no more statements, where the server does.
+    fn may_leave_transaction(&self, key: Key<Call>) -> bool {
+        let call = self.requests.get(key);
+        let statement = call.and_then(|call| call.statement_in(&self.statements));
+        statement.is_none_or(Statement::may_leave_transaction)
+    }
+
+    /// Says with an error what has become of its transaction, as far as the server tells: whether
+    /// it takes no more statements, or is open.
     fn mark_failed_transaction(
         &self,
         key: Key<Call>,
@@ -127,6 +134,9 @@ impl Calls {
             TransactionStatus::Failed => error.with_failed_transaction(),
             // Its BEGIN was refused, or it has ended itself.
             TransactionStatus::Idle if begun => error.with_failed_transaction(),
+            TransactionStatus::InTransaction if !self.may_leave_transaction(key) => {
+                error.with_open_transaction()
+            }
             TransactionStatus::Idle | TransactionStatus::InTransaction => error,
         }
     }

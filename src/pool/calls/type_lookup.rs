@@ -148,7 +148,9 @@ impl Calls {
         let key = self.requests.insert(call);
         if is_cancellable {
             self.requests.watches.insert(request, key);
-            self.requests.watches.limit(now, request, limit.map(|(at, _)| at.since(now)));
+            if let Some(limit) = limit {
+                self.requests.watches.go_on(request, limit);
+            }
         }
         self.wait_again(now, std::iter::once(key), cx);
     }
@@ -317,7 +319,7 @@ impl Calls {
             // The session is in a transaction that another caller has left open, or has begun
             // since.
             (Some(waits), Some(Lack::Unseen)) if !waits.is_of_lease() => waits.is_adrift = true,
-            (Some(Untyped { what: Waiter::Answer(_), .. }), Some(Lack::Gone)) => {
+            (Some(Untyped { what: Waiter::Answer(_), .. }), Some(Lack::Gone | Lack::Unseen)) => {
                 self.refuse(now, at, "types in it were dropped", cx);
             }
             (Some(waits), Some(Lack::Refused)) if waits.questions < MOST_QUESTIONS => {

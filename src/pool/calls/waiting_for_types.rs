@@ -195,6 +195,7 @@ impl Calls {
         };
         self.let_read_go(answered.read);
         let error = given_up_error(reason, outcome, what);
+        let error = if answered.is_open { error.with_open_transaction() } else { error };
         self.complete(answered.request, Err(cx.connections.at_host(id, error)));
     }
 
@@ -218,9 +219,14 @@ impl Calls {
         cx: &Context<'_>,
     ) {
         let outcome = answered.outcome;
-        let done = if outcome == Outcome::Unknown { ", and what it did has been done" } else { "" };
+        let done = match outcome {
+            Outcome::Unknown if answered.is_open => ", and what it did is part of its transaction",
+            Outcome::Unknown => ", and what it did has been done",
+            _ => "",
+        };
         let message = format!("the answer can't be read, as {why}: it was not kept{done}");
         let error = Error::new(ErrorClass::Protocol, "HYPERION_UNREADABLE_VALUE", message);
+        let error = if answered.is_open { error.with_open_transaction() } else { error };
         self.let_read_go(answered.read);
         let error = cx.connections.at_host(id, error.with_outcome(outcome));
         self.complete(answered.request, Err(error));

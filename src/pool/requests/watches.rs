@@ -47,6 +47,15 @@ impl Watches {
         }
     }
 
+    /// The time of a request goes on that was taken out of the pool for a while.
+    pub(in crate::pool) fn go_on(&mut self, request: u32, limit: (Instant, Duration)) {
+        let Some(watch) = self.calls.get_mut(&request) else { return };
+        if let Some((at, _)) = watch.limit.replace(limit) {
+            self.deadlines.remove(&(at, request));
+        }
+        self.deadlines.insert((limit.0, request));
+    }
+
     /// When the time of a request is over, and how long that was.
     pub(in crate::pool) fn due(&self, request: u32) -> Option<(Instant, Duration)> {
         self.calls.get(&request)?.limit
