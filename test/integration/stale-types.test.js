@@ -267,7 +267,10 @@ test('what a statement was refused for in a transaction is healed for whoever re
       break;
     } catch (error) {
       assert.ok(isRetryable(error) && attempt === 0, error);
-      assert.match(error.hint, /described anew when the statement, or its transaction, is repeated/);
+      assert.match(
+        error.hint,
+        /described anew when the statement, or its transaction, is repeated/,
+      );
       await tx.rollback();
     }
   }
