@@ -178,3 +178,24 @@ fn where_many_hosts_serve_a_name_whose_server_does_not_fit_is_looked_up_anew() {
         assert!(world.connections(2) > 0, "{mode}");
     }
 }
+
+#[test]
+fn failed_logins_to_where_a_name_leads_now_end_no_query_where_it_led_before() {
+    let options = serde_json::json!({ "poolSize": 2 });
+    let mut world = World::new(config(2, options), &[STANDBY, STANDBY, PRIMARY]);
+    world.readdress(0, 2);
+    world.query("SELECT", None, NONE);
+    world.stall(2);
+    let long = world.query("SELECT", None, NONE);
+    world.hosts[0].reach = Reach::BlackHole;
+    world.readdress(0, 0);
+    world.readdress(1, 2);
+    world.query("INSERT a", None, NONE);
+    world.pass(Duration::from_secs(20));
+    let is_primary = |event: &PoolEvent| matches!(event, PoolEvent::Primary { .. });
+    assert_eq!(world.events.iter().filter(|event| is_primary(event)).count(), 2);
+    assert!(!world.answers.contains_key(&long));
+    world.thaw(2);
+    world.settle();
+    assert_eq!(answered(&world, long), "SELECT");
+}

@@ -18,7 +18,8 @@ impl Discovery {
         let bound = cx.config.liveness_check;
         let frozen = cx.connections.silent_for(now, bound).filter(|(_, slot)| {
             let is_dead = topology.rank(slot.host).is_none() && topology.is_unreachable(slot.host);
-            is_dead || Mutation::PunishSilence.is_on()
+            let is_gone = is_dead && self.silences.is_gone_with_host(slot.site());
+            is_gone || Mutation::PunishSilence.is_on()
         });
         let frozen: Vec<_> = frozen.map(|(id, _)| id).collect();
         for id in frozen {

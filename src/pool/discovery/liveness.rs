@@ -5,8 +5,9 @@
 //! and the query is left alone however long it takes; the liveness probe repeats its question by a
 //! bare Sync as long as the silence lasts. If it gets no answer within `connectTimeoutMs`, the host
 //! is suspected, as if a session on it had broken. Requests in flight there are given up only when
-//! another host serves: until then the frozen host may come back and answer. On a host that has
-//! left the list they are given up as soon as the liveness probe has found no server.
+//! another host serves, and a liveness probe to their address has found no server: until then the
+//! frozen host may come back and answer. On a host that has left the list they are given up as soon
+//! as the liveness probe has found no server.
 //!
 //! All this is about one **address**: the name of a host may lead to another server by now, which
 //! says nothing about the silent one. The liveness probe goes to the address of the silent session,
@@ -179,7 +180,9 @@ impl Discovery {
         if !topology.is_served() || !is_any_dead {
             return None;
         }
-        let doomed = cx.connections.owing().filter(|(_, slot)| is_dead(slot.host));
+        let is_gone =
+            |slot: &Slot| is_dead(slot.host) && self.silences.is_gone_with_host(slot.site());
+        let doomed = cx.connections.owing().filter(|(_, slot)| is_gone(slot));
         let since = doomed.filter_map(|(_, slot)| slot.owes_since()).min()?;
         Some(since + cx.config.liveness_check)
     }

@@ -45,6 +45,13 @@ impl Silences {
         self.unreachable.insert(site);
     }
 
+    /// Whether the server at this address of a host that can't be reached is known to be gone. The
+    /// name of the host may lead elsewhere by now, so that failed logins do not say so: a liveness
+    /// probe to the address does.
+    pub(in crate::pool) fn is_gone_with_host(&self, site: Site) -> bool {
+        site.1.is_none() || self.unreachable.contains(&site)
+    }
+
     pub(in crate::pool) fn is_any_unreachable(&self) -> bool {
         !self.unreachable.is_empty()
     }
