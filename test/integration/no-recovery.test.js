@@ -62,7 +62,8 @@ for (const code of ['42883', '42P01', '42501', '0A000', '42601']) {
   ]) {
     test(`${mode} serves where the role is refused by ${code} and SHOW says ${setting}`, async (t) => {
       const { server, asked } = await startServer({ code, setting });
-      const pool = openPool(t, server.options({ mode })).then(() => server.close());
+      const pool = openPool(t, server.options({ mode }));
+      t.after(() => server.close());
       await pool.ready();
       assert.equal(pool.cluster()[0].role, role);
       const full = asked.filter((text) => text.includes("THEN 'standby'"));
@@ -74,17 +75,15 @@ for (const code of ['42883', '42P01', '42501', '0A000', '42601']) {
 
 test('what tells no standby from a fenced primary makes no primary', async (t) => {
   const { server } = await startServer({ code: '42883', setting: 'on' });
-  const pool = openPool(t, server.options({ mode: 'primary', acquireTimeoutMs: 100 })).then(() =>
-    server.close(),
-  );
+  const pool = openPool(t, server.options({ mode: 'primary', acquireTimeoutMs: 100 }));
+  t.after(() => server.close());
   await assert.rejects(pool.ready(), { code: 'HYPERION_NO_PRIMARY' });
 });
 
 test('a server that refuses both is told of, and asked no more than once by a session', async (t) => {
   const { server, asked } = await startServer({ code: '42883', setting: null });
-  const pool = openPool(t, server.options({ mode: 'any', acquireTimeoutMs: 300 })).then(() =>
-    server.close(),
-  );
+  const pool = openPool(t, server.options({ mode: 'any', acquireTimeoutMs: 300 }));
+  t.after(() => server.close());
   await assert.rejects(pool.ready(), (thrown) => {
     assert.equal(thrown.hosts[0].cause.code, '42883');
     return true;
