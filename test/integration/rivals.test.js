@@ -100,7 +100,7 @@ test('what runs on a primary is ended when a later one turns up, and moves there
 test('an old primary that comes back alone is refused until the new one is back', async (t) => {
   const cluster = await clusterOf(t);
   const [old, promoted, other] = cluster.nodes;
-  const { pool, rivals } = open(t, cluster.options({ acquireTimeoutMs: 1500 }));
+  const { pool, rivals } = open(t, cluster.options({ acquireTimeoutMs: 3000 }));
   await write(pool, 'a');
   await cluster.waitForReplication();
   await cluster.crash(old);
