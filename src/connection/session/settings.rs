@@ -234,3 +234,14 @@ fn are_ours(parameters: &Parameters) -> bool {
     parameters.value("DateStyle").is_none_or(|style| style.starts_with("ISO"))
         && parameters.value("IntervalStyle").is_none_or(|style| style == "postgres")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_fails_by_what_the_settings_are_or_where_the_role_may_not_ask() {
+        assert!(["22P02", "42501"].into_iter().all(fails_check));
+        assert!(!["57014", "42883", "25P02"].into_iter().any(fails_check));
+    }
+}

@@ -80,8 +80,7 @@ impl Calls {
                 cx.connections.clean(now, id);
             }
             (Verdict::Deliver(result), Some(lease)) => {
-                let result =
-                    result.map_err(|error| self.mark_failed_transaction(key, status, error));
+                let result = result.map_err(|error| self.mark_transaction(key, status, error));
                 self.settle_leased(now, key, lease, status, cx);
                 self.deliver(now, id, key, result, cx);
                 self.resume_lease(now, lease, cx);
@@ -114,27 +113,19 @@ impl Calls {
         }
     }
 
-    fn may_leave_transaction(&self, key: Key<Call>) -> bool {
-        let call = self.requests.get(key);
-        let statement = call.and_then(|call| call.statement_in(&self.statements));
-        statement.is_none_or(Statement::may_leave_transaction)
-    }
-
     /// Says with an error what has become of its transaction, as far as the server tells: whether
     /// it takes no more statements, or is open.
-    fn mark_failed_transaction(
-        &self,
-        key: Key<Call>,
-        status: TransactionStatus,
-        error: Error,
-    ) -> Error {
-        let flags = self.requests.get(key).map(|call| call.flags).unwrap_or_default();
+    fn mark_transaction(&self, key: Key<Call>, status: TransactionStatus, error: Error) -> Error {
+        let call = self.requests.get(key);
+        let flags = call.map(|call| call.flags).unwrap_or_default();
         let begun = flags.begin().is_some() && !flags.has(QueryFlags::END);
+        let may_leave = call.is_none_or(|call| call.may_leave_transaction(&self.statements));
+        let has_run = error.outcome() == Some(Outcome::Unknown);
         match status {
             TransactionStatus::Failed => error.with_failed_transaction(),
             // Its BEGIN was refused, or it has ended itself.
             TransactionStatus::Idle if begun => error.with_failed_transaction(),
-            TransactionStatus::InTransaction if !self.may_leave_transaction(key) => {
+            TransactionStatus::InTransaction if has_run && !may_leave => {
                 error.with_open_transaction()
             }
             TransactionStatus::Idle | TransactionStatus::InTransaction => error,

@@ -24,9 +24,7 @@ use super::late_values::UNRESOLVED_TYPES;
 use super::waiting_for_types::{Answered, Origin, Read, Untyped, Waiter};
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
-use crate::connection::{
-    DescriptionState, Effect, Form, Realm, Statement, TypesOutcome, TypesRefused,
-};
+use crate::connection::{DescriptionState, Effect, Form, Realm, TypesOutcome, TypesRefused};
 use crate::pool::connections::Duty;
 use crate::pool::requests::{MOST_REDESCRIPTIONS, Reason};
 use crate::pool::{Call, ConnectionId, QueryFlags, Response, Slot};
@@ -97,7 +95,7 @@ impl Calls {
         };
         let is_open = lease.is_some()
             && cx.connections.get(id).is_some_and(is_last_in_transaction)
-            && !statement.is_none_or(Statement::may_leave_transaction);
+            && !call.may_leave_transaction(&self.statements);
         let limit = self.requests.watches.due(request);
         self.requests.watches.remove(request);
         let read = self.take_read(key, limit);

@@ -88,6 +88,12 @@ pub(in crate::pool) struct Answered {
     pub(in crate::pool) is_open: bool,
 }
 
+impl Answered {
+    fn mark_transaction(&self, error: Error) -> Error {
+        if self.is_open { error.with_open_transaction() } else { error }
+    }
+}
+
 /// A call that changes nothing, and when its caller no longer waits for it.
 #[derive(Debug)]
 pub(in crate::pool) struct Read {
@@ -189,13 +195,12 @@ impl Calls {
         let what = match outcome {
             Outcome::Unknown => {
                 "it has run, and the types in its answer are not resolved yet, so that the answer \
-                 can\'t be read"
+                 can't be read"
             }
             _ => "the types in its answer are not resolved yet",
         };
+        let error = answered.mark_transaction(given_up_error(reason, outcome, what));
         self.let_read_go(answered.read);
-        let error = given_up_error(reason, outcome, what);
-        let error = if answered.is_open { error.with_open_transaction() } else { error };
         self.complete(answered.request, Err(cx.connections.at_host(id, error)));
     }
 
@@ -226,7 +231,7 @@ impl Calls {
         };
         let message = format!("the answer can't be read, as {why}: it was not kept{done}");
         let error = Error::new(ErrorClass::Protocol, "HYPERION_UNREADABLE_VALUE", message);
-        let error = if answered.is_open { error.with_open_transaction() } else { error };
+        let error = answered.mark_transaction(error);
         self.let_read_go(answered.read);
         let error = cx.connections.at_host(id, error.with_outcome(outcome));
         self.complete(answered.request, Err(error));

@@ -200,6 +200,11 @@ impl Call {
         !is_bound && self.redescribed >= MOST_REDESCRIPTIONS && self.may_be_held(statements)
     }
 
+    /// Whether its statement may end its transaction, as far as its text shows.
+    pub(in crate::pool) fn may_leave_transaction(&self, statements: &Statements) -> bool {
+        self.statement_in(statements).is_none_or(Statement::may_leave_transaction)
+    }
+
     pub(in crate::pool) fn may_run_twice(&self, statements: &Statements) -> bool {
         self.statement_in(statements).is_some_and(|statement| statement.may_run_twice)
     }
