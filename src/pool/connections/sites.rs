@@ -159,7 +159,7 @@ impl Connections {
     /// Sessions that are open to the host, probes too, and those that callers have or wait for.
     pub(in crate::pool) fn open_and_busy(&self, host: HostId) -> (usize, usize) {
         let works = |slot: &&Slot| match slot.duty {
-            Duty::Serving => !slot.is_idle(),
+            Duty::Serving => !slot.connection.is_vacant(),
             Duty::Leased { .. } => true,
             _ => false,
         };
