@@ -71,12 +71,13 @@ for (const [what, choose] of Object.entries(CHOICES)) {
           assert.equal(port, next.port);
         }
       };
-      await Promise.all(Array.from({ length: 8 }, user));
+      do {
+        await Promise.all(Array.from({ length: 8 }, user));
+      } while (pool.status().size < 4);
       assert.deepEqual(
         events.filter(([event]) => event === 'fence'),
         [],
       );
-      assert.equal(pool.status().size, 4);
       assert.ok(name.one.accepted <= 8, `${name.one.accepted} logins to the first`);
     });
   }

@@ -33,13 +33,15 @@ function throwingFrom(nth) {
   });
 }
 
+/** What signals have asked the pool for. */
+const asked = [];
+const ask = () => void asked.push(pool.query("SELECT 'inner' AS v").catch(() => {}));
+
 const SIGNALS = {
   'addEventListener throws': () => signalWith({ addEventListener: boom }),
   'removeEventListener throws': () => signalWith({ removeEventListener: boom }),
-  'addEventListener asks the pool': () =>
-    signalWith({ addEventListener: () => void pool.query("SELECT 'inner' AS v").catch(() => {}) }),
-  'removeEventListener asks the pool': () =>
-    signalWith({ removeEventListener: () => void pool.query('SELECT 1').catch(() => {}) }),
+  'addEventListener asks the pool': () => signalWith({ addEventListener: ask }),
+  'removeEventListener asks the pool': () => signalWith({ removeEventListener: ask }),
   'addEventListener calls its listener': () =>
     signalWith({ addEventListener: (type, listener) => listener() }),
   'reason throws': () => {
@@ -85,6 +87,7 @@ for (const [name, make] of Object.entries(SIGNALS)) {
     if (ended instanceof Error) assert.ok(isKnown(ended), ended);
     const after = await pool.query('SELECT key FROM told WHERE key = $1', [`tx: ${name}`]);
     assert.equal(after.length, ended instanceof Error ? 0 : 1);
+    await Promise.all(asked.splice(0));
     assert.equal(pool.status().inUse, 0);
   });
 }
