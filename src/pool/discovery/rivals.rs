@@ -82,15 +82,18 @@ impl Discovery {
         }
     }
 
-    /// Asks a host for its lineage, on any session. Returns whether an answer may come. If calls
-    /// are being cancelled on all its sessions, the host is asked when that is over.
+    /// Asks a host for its lineage, on any session whose answer would count. Returns whether an
+    /// answer may come. If calls are being cancelled on all these sessions, the host is asked when
+    /// that is over.
     fn ask_host(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) -> bool {
-        let may_ask = |slot: &Slot| {
+        let may_ask = |id: ConnectionId, slot: &Slot| {
             slot.host == host
                 && slot.connection.role().is_some()
                 && !matches!(slot.duty, Duty::Leased { .. })
+                && !cx.connections.is_of_another_server(id)
         };
-        let sessions: Vec<_> = cx.connections.iter().filter(|(_, slot)| may_ask(slot)).collect();
+        let sessions = cx.connections.iter().filter(|(id, slot)| may_ask(*id, slot));
+        let sessions: Vec<_> = sessions.collect();
         if sessions.iter().any(|(_, slot)| slot.connection.is_asking_place()) {
             return true;
         }
@@ -98,9 +101,19 @@ impl Discovery {
         let freest = safe.min_by_key(|(_, slot)| slot.connection.depth()).map(|(id, _)| *id);
         let may_answer = !sessions.is_empty();
         if let Some(id) = freest {
+            // The lineage of a session counts only with a role that is as new.
+            if self.has_outdated_role(id, cx) {
+                cx.connections.probe(now, id);
+            }
             cx.connections.ask_place(now, id);
         }
         may_answer
+    }
+
+    fn has_outdated_role(&self, id: ConnectionId, cx: &Context<'_>) -> bool {
+        let Some(slot) = cx.connections.get(id) else { return false };
+        let (role, asked_at) = (slot.connection.role(), slot.connection.asked_at());
+        role.is_some_and(|role| self.cluster.is_outdated(slot.host, role, asked_at))
     }
 
     fn emit_rival(&mut self, rival: HostId, primary: Option<HostId>, decision: Decision) {

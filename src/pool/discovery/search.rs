@@ -68,7 +68,9 @@ impl Discovery {
         let has_seat = topology.has_seat();
         let (mut joining, mut expected) = (0_usize, 0);
         for (_, slot) in cx.connections.apart() {
-            if slot.duty == Duty::Joining && topology.rank(slot.host).is_some() {
+            // A session that still has to show which server it is at may be replaced by a login.
+            let joins = matches!(slot.duty, Duty::Joining | Duty::Scouting { .. });
+            if joins && topology.rank(slot.host).is_some() {
                 joining += 1;
                 expected += usize::from(late_at(has_seat, slot) > now);
             }
