@@ -3,7 +3,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chown, writeFile } from 'node:fs/promises';
+import { chown, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import process from 'node:process';
 import { makePrivateFolder, serverAccount } from './account.js';
@@ -77,12 +77,10 @@ export class Pooler {
   async start(node, { mode = 'transaction', size = 5, settings = {}, program = findPooler() }) {
     if (program === undefined) throw new Error('pgbouncer is not installed');
     await makePrivateFolder(this.#folder, serverAccount());
-    this.port = await freePort();
     const { user, password } = this.#credentials;
     const users = await this.#write('users.txt', `"${user}" "${password}"\n`);
     const all = {
       listen_addr: this.host,
-      listen_port: this.port,
       unix_socket_dir: '',
       auth_type: 'scram-sha-256',
       auth_file: users,
@@ -91,20 +89,43 @@ export class Pooler {
       max_client_conn: 500,
       ...settings,
     };
-    const lines = Object.entries(all).map(([name, value]) => `${name} = ${value}\n`);
     const databases = `[databases]\n* = host=${node.host} port=${node.port}\n`;
-    const file = await this.#write('pgbouncer.ini', `${databases}[pgbouncer]\n${lines.join('')}`);
     const logFile = path.join(this.#folder, 'pgbouncer.log');
-    await this.#guard.start(
-      this.#folder,
-      { program, args: [file], dataFolder: this.#folder, logFile },
-      () => {},
-    );
-    await waitUntil(`pgbouncer serves at ${this.address}`, () =>
-      openSession(this, this.#credentials)
-        .then((session) => session.close().then(() => true))
-        .catch(() => false),
-    );
+    // Another process may have taken the port meanwhile.
+    for (let tries = 3; ; tries -= 1) {
+      this.port = await freePort();
+      const lines = Object.entries({ ...all, listen_port: this.port });
+      const text = lines.map(([name, value]) => `${name} = ${value}\n`).join('');
+      const file = await this.#write('pgbouncer.ini', `${databases}[pgbouncer]\n${text}`);
+      const server = { program, args: [file], dataFolder: this.#folder, logFile };
+      const started = { hasEnded: false };
+      await this.#guard.start(this.#folder, server, () => (started.hasEnded = true));
+      const why = await this.#serves(started);
+      if (why === null) return;
+      if (!started.hasEnded || tries === 1) {
+        const log = await readFile(logFile, 'utf8').catch(() => '');
+        throw new Error(`pgbouncer does not serve at ${this.address}: ${why}\n${log.slice(-2000)}`);
+      }
+    }
+  }
+
+  /** Waits until it lets a session in. Returns `null`, or why it never did. */
+  async #serves(started) {
+    let why = 'it has ended';
+    const is = waitUntil(`pgbouncer serves at ${this.address}`, async () => {
+      if (started.hasEnded) return true;
+      try {
+        const session = await openSession(this, this.#credentials);
+        await session.close();
+        why = null;
+        return true;
+      } catch (error) {
+        why = error.message;
+        return false;
+      }
+    });
+    await is.catch(() => {});
+    return why;
   }
 
   async #write(name, text) {
