@@ -125,12 +125,13 @@ test('what the server refuses by earlier types is described anew', behindPooler,
   ];
   const old = { program: findPooler(), settings: {} };
   const kinds = [
-    ['1.21 or later', await startPooler()],
-    ['session mode', await startPooler({}, { mode: 'session' })],
+    ['session mode of any version', { ...old, mode: 'session' }, behindPooler],
+    ['1.21 or later', {}, thatPrepares],
+    ['session mode', { mode: 'session' }, thatPrepares],
   ];
-  kinds.push(['session mode of any version', await startPooler({}, { ...old, mode: 'session' })]);
-  for (const [kind, pooler] of kinds) {
-    await t.test(kind, async () => {
+  for (const [kind, options, needs] of kinds) {
+    await t.test(kind, needs, async () => {
+      const pooler = await startPooler({}, options);
       for (const [n, [from, to, text, earlier, value]] of changes.entries()) {
         const sql = `${text} /* ${kind} ${n} */`;
         await direct(`DROP TABLE IF EXISTS turned; CREATE TABLE turned (v ${from}, n int)`);
