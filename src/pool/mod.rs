@@ -9,20 +9,20 @@
 //! - `Life`: whether the pool is open, is being ended, or is no more.
 //!
 //! Each of them calls those above it in this list alone. `verdict`, `worth`, `loss` and `stale`
-//! decide from facts, without a pool. Imports the floors below. Never does I/O, never reads a
-//! clock.
+//! decide from facts, without a pool, and `placement` chooses the connection of a call. Imports the
+//! floors below. Never does I/O, never reads a clock.
 //!
 //! A call waits in line, is placed on a connection, and is settled by its ReadyForQuery, by a lost
 //! connection, or by its deadline, whichever is first; nothing else ends it.
 
 mod api;
-mod balance;
 mod calls;
 mod connections;
 mod discovery;
 mod leases;
 mod life;
 mod loss;
+mod placement;
 mod requests;
 mod stale;
 mod verdict;

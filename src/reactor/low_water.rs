@@ -5,7 +5,7 @@
 //! query. So the kernel is asked to wait for more bytes than a barrier's answer has.
 //!
 //! The same holds for many small answers to a burst of requests, which keep the server busy
-//! (`src/pool/calls/burst.rs`). They are read in groups of several, as long as that many follow.
+//! (`src/pool/placement/burst.rs`). They are read in groups of several, as long as that many follow.
 //!
 //! A server sends 8 KiB at a time. If nothing else keeps the loop busy, each of these parts wakes
 //! it, which costs more than reading them. So while the rest of an answer is expected to be large,

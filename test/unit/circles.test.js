@@ -164,6 +164,31 @@ for (const [folder, type] of [
   });
 }
 
+/** What each component of the pool may use, beside itself: those below it. */
+const COMPONENTS = {
+  connections: [],
+  requests: [],
+  leases: [],
+  placement: ['connections', 'requests', 'leases'],
+  discovery: ['connections', 'placement'],
+};
+
+test('a component of the pool uses only those below it', () => {
+  const names = readdirSync(path.join(root, 'src/pool'), { withFileTypes: true });
+  const folders = names.filter((name) => name.isDirectory()).map(({ name }) => name);
+  const components = folders.filter((name) => name !== 'calls');
+  assert.deepEqual(components.sort(), Object.keys(COMPONENTS).sort(), 'Calls may use each of them');
+  for (const [component, below] of Object.entries(COMPONENTS)) {
+    for (const name of filesOf(`src/pool/${component}`, '.rs')) {
+      const paths = /\b(?:crate::pool|super(?:::super)*)::(\w+)/g;
+      for (const [, used] of code(name).matchAll(paths)) {
+        const isFree = used === component || !folders.includes(used) || below.includes(used);
+        assert.ok(isFree, `${name} uses ${used}`);
+      }
+    }
+  }
+});
+
 test('the methods of Pool stand in one file: it coordinates, and its components do the rest', () => {
   const isPools = (name) => /^impl (?:<[^>]*> )?Pool\b/m.test(code(name));
   assert.deepEqual(filesOf('src', '.rs').filter(isPools), ['src/pool/mod.rs']);

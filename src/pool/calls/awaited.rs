@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::placement::BARRIER_AND_ONE;
 use super::{Calls, Context};
 use crate::connection::Statement;
 use crate::pool::connections::Connections;
+use crate::pool::placement::{self, BARRIER_AND_ONE};
 use crate::pool::{Awaited, Barrier, ConnectionId};
 
 impl Calls {
@@ -52,6 +52,15 @@ impl Calls {
         let comes = is_alone && stats.is_quick(within);
         let rows = if comes { stats.expected_size().saturating_sub(held) } else { 0 };
         Awaited { rows, together, barrier }
+    }
+
+    /// How many bytes of answers are worth hearing together there, where several are.
+    pub(in crate::pool) fn heard_together(
+        &self,
+        id: ConnectionId,
+        connections: &Connections,
+    ) -> usize {
+        placement::heard_together(id, connections, &self.statements)
     }
 
     fn arriving(&self, id: ConnectionId, connections: &Connections) -> Option<(&Statement, usize)> {

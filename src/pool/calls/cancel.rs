@@ -21,7 +21,7 @@
 //! ```
 //!
 //! A call that shares the session may be hit where the cancelled one ends just before the signal
-//! arrives. Such a call is one of the statements that can't commit half-way (`dispatch`). So its
+//! arrives. Such a call is one of the statements that can't commit half-way (`sharing`). So its
 //! 57014 proves that it had no effect, and the pool sends it again without its caller noticing. A
 //! connection that one caller has to itself has no such calls: a call that can be cancelled is sent
 //! alone there.

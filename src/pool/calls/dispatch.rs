@@ -1,10 +1,10 @@
 //! The waiting line: who is served next, who goes back to its front, and who leaves it without a
 //! connection.
 
-use super::placement::RUN;
 use super::{Calls, Context};
 use crate::base::{Error, Instant, Key, Mutation};
-use crate::pool::{Call, ConnectionId, Query, QueryFlags};
+use crate::pool::placement::{Batches, Place};
+use crate::pool::{Call, Query, QueryFlags};
 
 /// Whether a request is preceded by a barrier; a benchmark alone is built without.
 pub(in crate::pool) const GUARDED: bool = !cfg!(feature = "unguarded");
@@ -50,48 +50,29 @@ impl Calls {
         if !cx.discovery.cluster.topology().is_served() {
             return;
         }
-        let bursting = self.is_burst(cx);
-        let mut run: Option<(ConnectionId, usize)> = None;
+        let mut batches = Batches::new(&mut self.view(cx));
         while let Some(key) = self.requests.waiting.front() {
-            let Some(call) = self.requests.get(key) else {
+            let mut view = self.view(cx);
+            let Some(call) = view.requests.get(key) else {
                 self.requests.waiting.pop_front();
                 continue;
             };
-            // Who takes a connection, or has lost one, wants it for itself.
-            let exclusive = call.statement.is_none() || call.lease.is_some();
-            let quick = self.may_share(call, cx);
-            let joined = match run {
-                Some((id, left)) if left > 0 && quick && !exclusive => {
-                    self.joins_batch(now, id, call, bursting, cx).then_some((id, left - 1))
-                }
-                _ => None,
-            };
-            let (id, left) = match joined {
-                Some(joined) => joined,
-                None => {
-                    let share = quick && !exclusive;
-                    let runs = if bursting { self.batch_within(call) } else { RUN };
-                    let kept =
-                        if bursting && share { self.kept_at_work(now, runs, cx) } else { None };
-                    let length = if bursting { self.batch_of_burst(runs, cx) } else { RUN };
-                    let id = kept.or_else(|| self.place(now, share, bursting, cx));
-                    let Some(id) = id else { return };
-                    if let Some(slot) = cx.connections.get_mut(id) {
-                        slot.kept_at_work = kept.is_some();
-                    }
-                    (id, length - 1)
-                }
-            };
-            run = Some((id, left));
+            let Some(place) = batches.place(now, call, &mut view) else { return };
+            let Place { on, exclusive, quick, kept_at_work } = place;
             self.requests.waiting.pop_front();
+            if let Some(kept_at_work) = kept_at_work
+                && let Some(slot) = cx.connections.get_mut(on)
+            {
+                slot.kept_at_work = kept_at_work;
+            }
             if exclusive {
-                self.seat(now, key, id, cx);
+                self.seat(now, key, on, cx);
                 continue;
             }
-            if let Some(slot) = cx.connections.get_mut(id) {
+            if let Some(slot) = cx.connections.get_mut(on) {
                 slot.quick = quick && (slot.quick || slot.connection.is_idle());
             }
-            self.send(now, key, id, GUARDED, None, cx);
+            self.send(now, key, on, GUARDED, None, cx);
         }
     }
 

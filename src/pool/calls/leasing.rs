@@ -15,7 +15,7 @@ use std::num::NonZeroU32;
 use super::dispatch::GUARDED;
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
-use crate::connection::Sent;
+use crate::connection::{Sent, Statement};
 use crate::pool::connections::{Duty, Slot};
 use crate::pool::leases::{Lease, Plan, given_back, nothing};
 use crate::pool::requests::closed_pool;
@@ -240,6 +240,13 @@ impl Calls {
         {
             lease.sent(key, flags, waits);
         }
+    }
+
+    /// Whether only a call's answer tells if its server can be asked for its role behind it.
+    fn hides_status(&self, key: Key<Call>, id: ConnectionId, cx: &Context<'_>) -> bool {
+        let statement = self.requests.get(key).and_then(|call| call.statement_in(&self.statements));
+        statement.is_some_and(Statement::may_move_transaction)
+            && cx.connections.get(id).is_some_and(|slot| !slot.connection.reports_role())
     }
 
     /// The end of a transaction of which the server knows nothing.

@@ -1,16 +1,16 @@
 //! What callers ask: a call from its arrival to its answer.
 //!
 //! [`Calls`] owns the calls, the leases, the statements and what is known of types. A call waits in
-//! line (`dispatch`), is placed on a connection (`placement`, `leasing`) and sent (`sending`), and
-//! is settled (`hearing`, `settle`) by its ReadyForQuery, by a lost connection, or by its deadline.
-//! Where hosts come into it, Calls asks [`Discovery`]; discovery never asks back.
+//! line (`dispatch`) until `placement` has a connection for it, is sent there (`sending`, or
+//! `leasing` where its caller has the connection to itself), and is settled (`hearing`, `settle`)
+//! by its ReadyForQuery, by a lost connection, or by its deadline. Where hosts come into it, Calls
+//! asks [`Discovery`]; discovery never asks back.
 
 mod abandoned;
 mod answers;
 #[cfg(feature = "sim")]
 mod audit;
 mod awaited;
-mod burst;
 mod cancel;
 mod dispatch;
 mod end;
@@ -19,7 +19,6 @@ mod late_values;
 mod leasing;
 mod outcome;
 mod overtaking;
-mod placement;
 mod ready;
 mod realm;
 mod refusal;
@@ -37,11 +36,11 @@ use ready::Ready;
 use waiting_for_types::{Read, Untyped, Waiter};
 
 use super::Output;
-use super::balance::Candidate;
 use super::connections::Connections;
 use super::discovery::{self, Demand, Discovery};
 use super::leases::Leases;
 use super::life::Life;
+use super::placement::{Candidate, View};
 use super::requests::{Requests, closed_pool, full_queue};
 use crate::base::{Error, Instant};
 use crate::config::Config;
@@ -124,6 +123,20 @@ impl Calls {
             return Err(full_queue(cx.config.max_queue));
         }
         Ok(())
+    }
+
+    /// What the place of a call is chosen from.
+    #[inline]
+    fn view<'a>(&'a mut self, cx: &'a mut Context<'_>) -> View<'a> {
+        View {
+            connections: cx.connections,
+            cluster: &mut cx.discovery.cluster,
+            config: cx.config,
+            requests: &self.requests,
+            leases: &self.leases,
+            statements: &self.statements,
+            candidates: &mut self.candidates,
+        }
     }
 
     /// Has discovery do something with the connections.

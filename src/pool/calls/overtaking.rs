@@ -27,6 +27,7 @@ use super::dispatch::GUARDED;
 use super::{Calls, Context};
 use crate::base::{Instant, Key, Mutation};
 use crate::connection::RequestToken;
+use crate::pool::placement::{may_share, place, stuck_behind};
 use crate::pool::{Call, ConnectionId};
 
 /// What there is to do about reads that are stuck.
@@ -58,35 +59,20 @@ impl Calls {
             return;
         }
         for id in cx.connections.stuck(now) {
-            let stuck = self.stuck(id, cx);
+            let stuck = stuck_behind(id, &self.view(cx));
             if let Some(slot) = cx.connections.get_mut(id) {
                 slot.kept_at_work &= stuck.is_empty();
             }
             for key in stuck {
-                let Some(call) = self.requests.get(key) else { continue };
-                let share = self.may_share(call, cx);
-                match self.place(now, share, false, cx) {
+                let mut view = self.view(cx);
+                let Some(call) = view.requests.get(key) else { continue };
+                let share = may_share(call, &view);
+                match place(now, share, false, &mut view) {
                     Some(to) => self.send_elsewhere(now, key, id, to, share, cx),
                     None => self.overtaking.stranded += 1,
                 }
             }
         }
-    }
-
-    /// The reads behind the first request of a connection.
-    fn stuck(&self, id: ConnectionId, cx: &Context<'_>) -> Vec<Key<Call>> {
-        let behind = cx.connections.get(id).into_iter().flat_map(|slot| slot.connection.requests());
-        let moves = |key: &Key<Call>| {
-            self.requests.get(*key).is_some_and(|call| {
-                call.lease.is_none()
-                    && call.given_up.is_none()
-                    && !call.is_copy()
-                    && call
-                        .statement_in(&self.statements)
-                        .is_some_and(|statement| statement.is_plain_read)
-            })
-        };
-        behind.skip(1).map(|token| Key::from_bits(token.0)).filter(moves).collect()
     }
 
     fn send_elsewhere(

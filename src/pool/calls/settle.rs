@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use super::dispatch::GUARDED;
-use super::placement::may_be_shared;
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, ErrorKind, Instant, Key, Outcome};
 use crate::cluster::HostId;
@@ -16,9 +15,10 @@ use crate::connection::{
     was_never_handed_on,
 };
 use crate::pool::loss::{Fate, Loss, on_lost};
+use crate::pool::placement::{may_share, may_stay};
 use crate::pool::requests::{MOST_REDESCRIPTIONS, Phase};
 use crate::pool::verdict::{Facts, On, Verdict, rule};
-use crate::pool::{Call, ConnectionId, QueryFlags, Response, Slot};
+use crate::pool::{Call, ConnectionId, QueryFlags, Response};
 use crate::protocol::backend::TransactionStatus;
 
 impl Calls {
@@ -142,14 +142,9 @@ impl Calls {
         id: ConnectionId,
         cx: &mut Context<'_>,
     ) -> bool {
-        let serves = |host| cx.discovery.cluster.topology().rank(host).is_some();
-        let quick = self.requests.get(key).is_some_and(|call| self.may_share(call, cx));
-        let takes_it = |slot: &Slot| {
-            let depth = slot.connection.depth();
-            let has_room = depth == 0 || (quick && may_be_shared(now, slot, depth));
-            slot.takes_calls() && !slot.connection.has_events() && serves(slot.host) && has_room
-        };
-        if !cx.connections.get(id).is_some_and(takes_it) || !self.is_wanted_again(now, key, cx) {
+        let view = self.view(cx);
+        let quick = view.requests.get(key).is_some_and(|call| may_share(call, &view));
+        if !may_stay(now, id, quick, &view) || !self.is_wanted_again(now, key, cx) {
             return false;
         }
         let Some(call) = self.requests.get_mut(key) else { return false };

@@ -40,8 +40,8 @@ use silences::Silences;
 use unfit::UnfitAddresses;
 
 use super::PoolEvent;
-use super::balance::Candidate;
 use super::connections::{Connections, Site};
+use super::placement::Candidate;
 use crate::base::{Instant, Random};
 use crate::cluster::Cluster;
 use crate::config::Config;

@@ -11,8 +11,8 @@ use crate::base::Instant;
 use crate::cluster::{Health, HostId, Rank};
 use crate::config::LoadBalance;
 use crate::pool::ConnectionId;
-use crate::pool::balance::{Candidate, survey};
 use crate::pool::connections::Duty;
+use crate::pool::placement::{Candidate, survey};
 
 impl Discovery {
     /// Finds out by one login whether a host is gone, if idle sessions to it were cut and none is

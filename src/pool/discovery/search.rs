@@ -13,8 +13,8 @@ use super::role_reports::CHECK_EVERY;
 use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
 use crate::cluster::{HostId, Rank};
-use crate::pool::balance::{Candidate, survey};
 use crate::pool::connections::{Duty, Slot};
+use crate::pool::placement::{Candidate, survey};
 
 /// Logins under way at once to the host that serves: a pool that refills must not run it over.
 const MOST_JOINING: usize = 4;

@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use super::ConnectionId;
-use super::connections::{Connections, Load};
 use crate::cluster::{HostId, Rank, Topology};
 use crate::config::LoadBalance;
+use crate::pool::ConnectionId;
+use crate::pool::connections::{Connections, Load};
 
 /// A host counts as near as the nearest one where its round trip is at most half as long again, or
 /// longer by no more than this.
@@ -18,18 +18,18 @@ const NEAR_MARGIN: Duration = Duration::from_micros(200);
 
 /// A host that serves, and what the pool has there.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate {
-    pub(super) host: HostId,
-    pub(super) rank: Rank,
-    pub(super) idle: Option<ConnectionId>,
+pub(in crate::pool) struct Candidate {
+    pub(in crate::pool) host: HostId,
+    pub(in crate::pool) rank: Rank,
+    pub(in crate::pool) idle: Option<ConnectionId>,
     /// Connections at work.
-    pub(super) busy: usize,
+    pub(in crate::pool) busy: usize,
     /// Connections that count against `poolSize`, and logins under way.
-    pub(super) open: usize,
+    pub(in crate::pool) open: usize,
 }
 
 /// Puts the hosts that serve into `candidates`, in the order of the list.
-pub(super) fn survey(
+pub(in crate::pool) fn survey(
     topology: &Topology,
     connections: &mut Connections,
     balance: LoadBalance,

@@ -1,0 +1,41 @@
+//! Which connection a call goes to: functions that return a choice. They send nothing, and the
+//! calls that ask them (`super::calls`) do what was chosen.
+//!
+//! A call goes to an idle connection of the host that `balance` chooses, else behind other calls,
+//! where `sharing` allows that. `batches` places the calls of a turn one after the other, by the
+//! rules of `burst` where there are many. `stuck` finds those that are to be placed once more.
+
+mod balance;
+mod batches;
+mod burst;
+mod place;
+mod sharing;
+mod stuck;
+
+pub(super) use balance::{Candidate, survey};
+pub(super) use batches::{Batches, Place};
+pub(super) use burst::heard_together;
+pub(super) use place::place;
+pub(super) use sharing::{BARRIER_AND_ONE, may_share, may_stay};
+pub(super) use stuck::stuck_behind;
+
+use super::connections::Connections;
+use super::leases::Leases;
+use super::requests::Requests;
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::connection::Statements;
+
+/// What a choice is made from.
+pub(super) struct View<'a> {
+    /// They count themselves anew when they are asked.
+    pub(super) connections: &'a mut Connections,
+    /// It draws among equals.
+    pub(super) cluster: &'a mut Cluster,
+    pub(super) config: &'a Config,
+    pub(super) requests: &'a Requests,
+    pub(super) leases: &'a Leases,
+    pub(super) statements: &'a Statements,
+    /// Scratch, for as long as a choice takes.
+    pub(super) candidates: &'a mut Vec<Candidate>,
+}

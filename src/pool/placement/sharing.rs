@@ -1,0 +1,98 @@
+//! Whether a call may go behind others on the same connection.
+//!
+//! A call gets a connection of its own where one is idle. Once every connection is busy, autocommit
+//! calls are pipelined behind others, with care: a request that was written can't be taken back, so
+//! that one slow neighbour would hold up all behind it, and a neighbour that waits for a lock might
+//! wait for somebody who in turn waits for a call behind it. So a call shares a connection only
+//! - where it and all that is in flight there have been quick lately, and the one at work has not
+//!   been at it for long, and
+//! - if it does nothing but read, as far as its text can show, so that it waits for nobody's lock
+//!   on a row; what gets stuck all the same is overtaken (`stuck`).
+//!
+//! With `pipelining: 'all'` it may be any statement that can't commit half-way: should a
+//! CancelRequest for a neighbour hit it, it is known to have had no effect and is sent again
+//! (`calls::cancel`). While a transaction of this pool is open it has to be one that answers as
+//! SELECT. With `'off'` no call shares a connection.
+
+use std::time::Duration;
+
+use super::View;
+use crate::base::{Instant, Mutation};
+use crate::config::Pipelining;
+use crate::pool::{Call, ConnectionId, Slot};
+
+/// Requests and barriers in flight on one connection.
+pub(super) const DEEPEST_PIPELINE: usize = 64;
+/// A statement whose mean is below this is quick.
+const QUICK: Duration = Duration::from_millis(5);
+/// What stands in the pipeline of a connection that was idle before its first request.
+pub(in crate::pool) const BARRIER_AND_ONE: usize = 2;
+const QUICK_FOR_RUN: Duration = Duration::from_micros(500);
+
+/// Whether a call may share a connection.
+pub(in crate::pool) fn may_share(call: &Call, view: &View<'_>) -> bool {
+    let pipelining = match view.config.pipelining {
+        Pipelining::Reads if Mutation::ShareWrites.is_on() => Pipelining::All,
+        pipelining => pipelining,
+    };
+    call.statement_in(view.statements).is_some_and(|statement| {
+        let is_allowed = match pipelining {
+            Pipelining::Reads => statement.is_plain_read,
+            Pipelining::All => {
+                statement.may_share && (statement.stats.selects() || !view.leases.is_any_seated())
+            }
+            Pipelining::Off => false,
+        };
+        let is_held = call.is_held(view.statements);
+        is_allowed
+            && !is_held
+            && statement.stats.is_quick(QUICK)
+            && !statement.session_effects.is_likely()
+    })
+}
+
+/// Whether a call may go where the one before it went in this turn: unless there is a burst, only
+/// behind others, so that every connection is at work before any has more to do.
+pub(super) fn joins_batch(
+    now: Instant,
+    id: ConnectionId,
+    call: &Call,
+    bursting: bool,
+    view: &View<'_>,
+) -> bool {
+    let quick = call.statement_in(view.statements).is_some_and(|s| s.stats.is_quick(QUICK_FOR_RUN));
+    let shared = |slot: &Slot| {
+        let depth = slot.connection.depth();
+        match bursting {
+            true => may_be_joined(now, slot),
+            false => depth > BARRIER_AND_ONE && may_be_shared(now, slot, depth),
+        }
+    };
+    quick && view.connections.get(id).is_some_and(|slot| slot.takes_calls() && shared(slot))
+}
+
+/// Whether a call may go back to the connection that has described its statement, which is idle, or
+/// is shared by calls that are as `quick`.
+pub(in crate::pool) fn may_stay(
+    now: Instant,
+    id: ConnectionId,
+    quick: bool,
+    view: &View<'_>,
+) -> bool {
+    let serves = |host| view.cluster.topology().rank(host).is_some();
+    view.connections.get(id).is_some_and(|slot| {
+        let depth = slot.connection.depth();
+        let has_room = depth == 0 || (quick && may_be_shared(now, slot, depth));
+        slot.takes_calls() && !slot.connection.has_events() && serves(slot.host) && has_room
+    })
+}
+
+fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
+    depth < DEEPEST_PIPELINE && may_be_joined(now, slot)
+}
+
+fn may_be_joined(now: Instant, slot: &Slot) -> bool {
+    // What stands behind a reset must not have anything behind it before the session is known to be
+    // clean.
+    slot.quick && slot.connection.is_clean() && !slot.is_overdue(now)
+}
