@@ -77,6 +77,15 @@ export const WORKS = {
     parameters: TABLE_ROWS,
     rows: 1,
   },
+  'saturated-logged': {
+    title: 'the same, with a `logger`',
+    connections: 10,
+    concurrency: 200,
+    sql: ONE_ROW,
+    parameters: TABLE_ROWS,
+    rows: 1,
+    options: { logger() {} },
+  },
   // Each query has a connection to itself.
   written: {
     title: '10 connections, 200 writes at a time',

@@ -8,6 +8,7 @@
 import type { EventEmitter } from 'node:events';
 import type { LookupAddress } from 'node:dns';
 
+import type { QueryEvent } from './logging.js';
 import type { HostStatus, PoolEvents, PoolStatus } from './status.js';
 
 // Without this, TypeScript would export every declaration of this file.
@@ -205,6 +206,18 @@ export interface PoolOptions {
    * no function awaits it. Each query pays some microseconds for this. Default: false.
    */
   longStackTraces?: boolean | null | undefined;
+  /**
+   * Called once for each query that has ended, in the asynchronous context of its caller, once the
+   * answers of that turn of the loop have reached their callers. What it throws, or rejects with,
+   * is ignored. Default: none, and then nothing is measured.
+   */
+  logger?: ((event: QueryEvent) => void) | null | undefined;
+  /** Whether `logger` gets the parameters, which may be secret. Default: false. */
+  logParameters?: boolean | null | undefined;
+  /** `logger` gets only what failed or took at least so long, in milliseconds. Default: 0 (all). */
+  slowQueryMs?: number | null | undefined;
+  /** The name of the pool in its `logger`'s events. Default: none. */
+  name?: string | null | undefined;
   /** How values of the types are converted. Default: as the table in the README says. */
   types?: TypeChoices | null | undefined;
 }
@@ -560,4 +573,5 @@ export function createPool(
 ): Pool;
 
 export * from './errors.js';
+export * from './logging.js';
 export * from './status.js';

@@ -18,13 +18,15 @@ function translate(first, second) {
   if (given === undefined || given === null || typeof given !== 'object' || Array.isArray(given)) {
     return { json: JSON.stringify(sayable(given, 0)), lookup: undefined, types: undefined };
   }
-  const { lookup, types, longStackTraces, ...others } = { __proto__: null, ...given };
+  const { lookup, types, longStackTraces, ...all } = { __proto__: null, ...given };
+  const { logger, logParameters, slowQueryMs, name, ...others } = all;
   if (isGiven(lookup) && typeof lookup !== 'function') {
     throw wrongOption(`option 'lookup'`, 'a function like dns.lookup', lookup);
   }
   if (isGiven(longStackTraces) && typeof longStackTraces !== 'boolean') {
     throw wrongOption(`option 'longStackTraces'`, 'true or false', longStackTraces);
   }
+  const logging = readLogging({ logger, logParameters, slowQueryMs, name });
   // A class instance may have options as its properties; a Map has no properties of its own.
   const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
   return {
@@ -32,7 +34,27 @@ function translate(first, second) {
     lookup: lookup ?? undefined,
     types,
     longStackTraces: longStackTraces ?? undefined,
+    logging,
   };
+}
+
+/** What `QueryLog` takes, or undefined if nobody logs. */
+function readLogging({ logger, logParameters, slowQueryMs, name }) {
+  if (isGiven(logger) && typeof logger !== 'function') {
+    throw wrongOption(`option 'logger'`, 'a function', logger);
+  }
+  if (isGiven(logParameters) && typeof logParameters !== 'boolean') {
+    throw wrongOption(`option 'logParameters'`, 'true or false', logParameters);
+  }
+  if (isGiven(slowQueryMs) && !(Number.isFinite(slowQueryMs) && slowQueryMs >= 0)) {
+    throw wrongOption(`option 'slowQueryMs'`, 'a number of milliseconds from 0 up', slowQueryMs);
+  }
+  if (isGiven(name) && typeof name !== 'string') {
+    throw wrongOption(`option 'name'`, 'a string', name);
+  }
+  if (!isGiven(logger)) return undefined;
+  const terms = { logParameters, slowQueryMs, name };
+  return { logger, ...Object.fromEntries(Object.entries(terms).filter(([, of]) => isGiven(of))) };
 }
 
 /** One value as JSON, in the form that `translate` uses. */

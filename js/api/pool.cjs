@@ -9,6 +9,7 @@ const { connect } = require('./connection.cjs');
 const { callSiteOf, disposable, rejection, withStackFrom } = require('./errors.cjs');
 const { CallOptions, isGiven } = require('./options.cjs');
 const { translateValue } = require('./pool-options.cjs');
+const { QueryLog } = require('./query-log.cjs');
 const { needStackSpace } = require('./stack-space.cjs');
 const { begin, transaction } = require('./transaction.cjs');
 
@@ -21,10 +22,12 @@ class Pool extends EventEmitter {
   #cluster;
 
   /** Not for users: `createPool` checks and translates their options first. */
-  constructor(addon, optionsJson, options) {
+  constructor(addon, optionsJson, options = {}) {
     super();
     const onEvent = ({ type, ...event }) => this.emit(type, event);
-    this.#bridge = new Bridge(addon, optionsJson, { onEvent, ...options });
+    const { logging, ...others } = options;
+    const log = logging === undefined ? null : new QueryLog(logging);
+    this.#bridge = new Bridge(addon, optionsJson, { onEvent, log, ...others });
   }
 
   query(sql, params, options) {

@@ -2,8 +2,12 @@
 
 // One connection that one caller has to itself: for a transaction, or for session work.
 
+const { performance } = require('node:perf_hooks');
 const { classes, explainRefusal } = require('../api/errors.cjs');
 const { RELEASE } = require('../transfer/contract.cjs').queryFlags;
+
+/** Taken when this file is loaded: fake timers of a test replace it. */
+const now = performance.now.bind(performance);
 
 /**
  * Takes back a lease whose user has dropped it. It holds the lease and not the user's object, which
@@ -42,6 +46,10 @@ class Lease {
   #healed = null;
   /** After a deadline has passed, makes the error that the user gets: `(error) => Error`. */
   replaceError = null;
+  /** How long the lease was waited for, in milliseconds, where queries are logged. */
+  waitedMs = 0;
+  /** The number of the open transaction in the pool's log; 0 before its first query. */
+  transaction = 0;
   /** Whether the open transaction was declared read-only. */
   isReadOnly = false;
   /** The Deadline of the open transaction, or of the last one. */
@@ -56,7 +64,9 @@ class Lease {
 
   /** `signal` and `timeoutMs` may be undefined; they bound the wait. */
   async acquire(flags, signal, timeoutMs) {
+    const startedAt = this.#bridge.isLogged ? now() : 0;
     await this.#bridge.acquire(this, flags, signal, timeoutMs);
+    if (startedAt > 0) this.waitedMs = now() - startedAt;
   }
 
   /** Called when the addon has granted the lease. */
@@ -138,6 +148,7 @@ class Lease {
     this.#failure = null;
     this.#healed = null;
     this.replaceError = null;
+    this.transaction = 0;
   }
 
   /** A query has failed, and so the transaction has, unless it had failed before. */

@@ -23,7 +23,7 @@ const { Parameters, takeSnapshot, serializeSnapshot } = require('../types/parame
 const { RequestBuffer } = require('./request-buffer.cjs');
 const { TypeConfigs } = require('../types/type-config.cjs');
 
-const { READ_ONLY, CANCELLABLE, UNPREPARED, VALUES_TO_COME, VALUES_WRITTEN, TRANSACTION } =
+const { READ_ONLY, CANCELLABLE, UNPREPARED, VALUES_TO_COME, VALUES_WRITTEN, TRANSACTION, TRACED } =
   contract.queryFlags;
 const { NO_LIMIT } = contract.absences;
 
@@ -58,6 +58,8 @@ class Bridge {
   #onEvent;
   #lookup;
   #longStackTraces;
+  /** The QueryLog, or null if nobody logs. */
+  #log;
   /** By number, the leases that users have. */
   #leases = new Map();
   #flushIsDue = false;
@@ -79,13 +81,14 @@ class Bridge {
   constructor(
     addon,
     optionsJson,
-    { onEvent, lookup = dns.lookup, types, longStackTraces = false },
+    { onEvent, lookup = dns.lookup, types, longStackTraces = false, log = null },
   ) {
     this.#typeConfigs = new TypeConfigs(types, (typeConfig) => this.#forget(typeConfig));
     this.#addon = addon;
     this.#onEvent = onEvent;
     this.#lookup = lookup;
     this.#longStackTraces = longStackTraces;
+    this.#log = log;
     const { handle, requestBuffer, ...buffers } = addon.createPool(optionsJson, (text) =>
       this.#deliver(text),
     );
@@ -132,6 +135,20 @@ class Bridge {
    * nothing throws.
    */
   query(sql, params, options, lease, flags, place = null) {
+    if (this.#log === null) {
+      return this.#query(sql, params, options, lease, flags, place, null);
+    }
+    const logged = this.#log.begin(sql, params, lease, flags);
+    try {
+      return this.#query(sql, params, options, lease, flags | TRACED, place, logged);
+    } catch (thrown) {
+      logged.failed(() => thrown);
+      throw thrown;
+    }
+  }
+
+  /** `logged` is a LoggedQuery, or null. */
+  #query(sql, params, options, lease, flags, place, logged) {
     const wrong = wrongArguments(sql, params);
     if (wrong !== null) throw unsent(wrong);
     if (this.#defect !== null) throw this.#defectError(sql);
@@ -209,6 +226,7 @@ class Bridge {
       request.place = place;
       request.watch = watch;
       request.snapshot = snapshot;
+      request.logged = logged;
       const { slot } = request;
       const bounds = { timeoutMs, isTransient };
       const isComplete = this.#requestBuffer.write(slot, leaseNumber, id, flags, bounds, values);
@@ -323,6 +341,10 @@ class Bridge {
     request.failure = thrown;
     this.#cancel(slot);
     this.#flushSoon();
+  }
+
+  get isLogged() {
+    return this.#log !== null;
   }
 
   /** Resolves when the addon has granted `lease`. */
@@ -461,6 +483,7 @@ class Bridge {
       request.place = null;
       request.watch = watch;
       request.snapshot = null;
+      request.logged = null;
       send(request.slot);
     } catch (thrown) {
       throw fromThrown(thrown);

@@ -113,6 +113,16 @@ const records = Object.freeze({
   PIECE_SIZE: 3,
   PIECE_FLAGS: 4,
   PIECE_WORDS: 5,
+  /** What a TRACED request has met on its way to its answer. */
+  TRACE: 8,
+  TRACE_REQUEST: 1,
+  /** Microseconds until it was first sent; NONE where it never was. */
+  TRACE_WAITED: 2,
+  /** How often it was sent to be run. */
+  TRACE_ATTEMPTS: 3,
+  /** UTF-16 units of the host. */
+  TRACE_UNITS: 4,
+  TRACE_WORDS: 5,
 });
 
 /** In place of something that there is none of. */
@@ -252,6 +262,8 @@ const queryFlags = Object.freeze({
    * them once more.
    */
   VALUES_WRITTEN: 4096,
+  /** A TRACE comes in front of its answer. */
+  TRACED: 8192,
   /**
    * A ROLLBACK behind the limit of its transaction: it is waited for no longer than for a
    * cancel.

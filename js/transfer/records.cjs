@@ -32,6 +32,8 @@ const { LOOKUP, LOOKUP_TOKEN, LOOKUP_UNITS, LOOKUP_WORDS } = contract.records;
 const { TYPES, TYPES_REQUEST, TYPES_UNITS, TYPES_WORDS } = contract.records;
 const { PIECE, PIECE_REQUEST, PIECE_UNITS, PIECE_SIZE, PIECE_FLAGS, PIECE_WORDS } =
   contract.records;
+const { TRACE, TRACE_REQUEST, TRACE_WAITED, TRACE_ATTEMPTS, TRACE_UNITS, TRACE_WORDS } =
+  contract.records;
 const { RESULT_COMPLETE, REQUEST_COMPLETE, LONG_ROW } = contract.resultFlags;
 const { LAST_PIECE, BYTES } = contract.pieceFlags;
 const { COMMANDS } = contract.commands;
@@ -163,6 +165,13 @@ class Records {
           this.#piece(this.#requests.at(words[w + PIECE_REQUEST]), w);
           w += PIECE_WORDS;
           break;
+        case TRACE: {
+          const { logged } = this.#requests.at(words[w + TRACE_REQUEST]);
+          const host = segment.take(words[w + TRACE_UNITS]);
+          logged?.traced(words[w + TRACE_WAITED], words[w + TRACE_ATTEMPTS], host);
+          w += TRACE_WORDS;
+          break;
+        }
         default:
           throw new RangeError(`the addon wrote a record of unknown kind ${words[w]}`);
       }
@@ -251,37 +260,36 @@ class Records {
   }
 
   #complete(request, value) {
-    const { resolve, sql, failure, lease, callSite } = request;
+    const { resolve, sql, failure, lease, callSite, logged } = request;
     lease?.succeeded();
     this.#requests.close(request);
     if (failure === null) {
+      if (logged !== null) logged.succeeded(value);
       resolve(value);
     } else {
-      rejectWithin(resolve, () => unreadable(failure, sql), callSite);
+      const make = () => unreadable(failure, sql);
+      rejectWithin(resolve, logged === null ? make : logged.failed(make), callSite);
     }
   }
 
   #error(slot, json) {
     const request = this.#requests.at(slot);
-    const { resolve, sql, lease, place, failure, callSite } = request;
+    const { resolve, sql, lease, place, failure, callSite, logged } = request;
     const signal = request.watch?.watched.signal;
     // Noted here, in the order of the answers; the error itself is made later.
     const failed = lease !== null && json.includes(TRANSACTION_FAILED) ? lease.failed() : null;
     const mayHaveCommitted = json.includes(UNKNOWN) && !json.includes(TRANSACTION_OPEN);
     if (place !== null && mayHaveCommitted) place.doubted();
     this.#requests.close(request);
-    rejectWithin(
-      resolve,
-      () => {
-        if (failure !== null) return unwritten(failure, sql);
-        const error = fromJson(json, sql);
-        if (signal !== undefined) explain(error, signal);
-        if (lease === null) return error;
-        const explained = lease.explain(error, failed, place);
-        return place === null ? explained : place.explain(explained);
-      },
-      callSite,
-    );
+    const make = () => {
+      if (failure !== null) return unwritten(failure, sql);
+      const error = fromJson(json, sql);
+      if (signal !== undefined) explain(error, signal);
+      if (lease === null) return error;
+      const explained = lease.explain(error, failed, place);
+      return place === null ? explained : place.explain(explained);
+    };
+    rejectWithin(resolve, logged === null ? make : logged.failed(make), callSite);
   }
 }
 

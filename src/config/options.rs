@@ -61,7 +61,8 @@ const KNOWN: [&str; 37] = [
 ];
 
 /// Options that are never passed down: `js/api/pool-options.cjs` handles them.
-const OF_JAVASCRIPT: [&str; 3] = ["longStackTraces", "lookup", "types"];
+const OF_JAVASCRIPT: [&str; 7] =
+    ["logParameters", "logger", "longStackTraces", "lookup", "name", "slowQueryMs", "types"];
 
 /// Reads a pool's options. A value that JSON can't express comes as `{"$given": "a function"}`.
 pub fn from_json(options: &Value) -> Result<Config, Error> {

@@ -19,7 +19,7 @@ use super::segment_writer::{ResultRecord, SegmentMut, SegmentWriter};
 use super::shape_slots::ShapeSlots;
 use crate::base::{Body, Error, ErrorClass, Outcome};
 use crate::connection::{RowCursor, StatementResult};
-use crate::pool::Response;
+use crate::pool::{Response, Trace};
 use crate::reactor::{Lookup, ReactorEvent};
 use crate::transfer::Full;
 use crate::transfer::contract::absences::NONE;
@@ -71,6 +71,10 @@ enum Item {
         request: u32,
         oids: String,
     },
+    Trace {
+        request: u32,
+        trace: Trace,
+    },
     Event {
         json: String,
     },
@@ -91,6 +95,7 @@ impl From<ReactorEvent> for Item {
             ReactorEvent::Completed { request, result: Err(error) } => {
                 Self::Error { request, json: error_to_json(&error) }
             }
+            ReactorEvent::Traced { request, trace } => Self::Trace { request, trace },
             ReactorEvent::Types { request, oids } => {
                 Self::Types { request, oids: list_oids(&oids) }
             }
@@ -105,6 +110,10 @@ impl From<ReactorEvent> for Item {
 pub(super) fn list_oids(oids: &[u32]) -> String {
     let oids: Vec<_> = oids.iter().map(u32::to_string).collect();
     oids.join(",")
+}
+
+fn host_of(trace: &Trace) -> &str {
+    trace.host.as_deref().unwrap_or_default()
 }
 
 /// How far an item was written.
@@ -186,6 +195,7 @@ impl Delivery {
             Item::Answer(_) | Item::Poisoned { .. } => true,
             Item::Error { json, .. } | Item::Event { json } => writer.has_room_for_text(json),
             Item::Types { oids, .. } => writer.has_room_for_text(oids),
+            Item::Trace { trace, .. } => writer.has_room_for_text(host_of(trace)),
             Item::Lookup(lookup) => writer.has_room_for_text(&lookup.name),
         };
         if !fits {
@@ -195,6 +205,9 @@ impl Delivery {
             Item::Answer(answer) => return self.write_answer(writer, answer),
             Item::Error { request, json } => self.write_error(writer, request, &json),
             Item::Types { request, oids } => writer.put_types(request, &oids),
+            Item::Trace { request, trace } => {
+                writer.put_trace(request, &trace, host_of(&trace));
+            }
             Item::Event { json } => writer.put_event(&json),
             Item::Lookup(Lookup { token, name }) => writer.put_lookup(token, &name),
             Item::Poisoned { json } => {

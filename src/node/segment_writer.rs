@@ -3,13 +3,15 @@
 //! `crate::transfer::contract::records` defines the records and their words.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
+use crate::pool::Trace;
 use crate::transfer::RowBatch;
 use crate::transfer::contract::absences::NONE;
 use crate::transfer::contract::piece_flags::{BYTES, LAST_PIECE};
 use crate::transfer::contract::records::{
     ErrorWords, EventWords, LookupWords, PieceWords, ResultWords, SegmentWords, ShapeWords,
-    TypesWords,
+    TraceWords, TypesWords,
 };
 use crate::types::RowPiece;
 
@@ -24,6 +26,7 @@ const TEXT_WORDS: usize = longest(&[
     EventWords::WORDS,
     LookupWords::WORDS,
     TypesWords::WORDS,
+    TraceWords::WORDS,
 ]);
 /// A result may need its shape in front of it, and its command after it.
 const WHOLE_RESULT_WORDS: usize = ShapeWords::WORDS + 2 * ResultWords::WORDS;
@@ -157,6 +160,16 @@ impl<'a> SegmentWriter<'a> {
     pub(super) fn put_types(&mut self, request: u32, oids: &str) {
         let units = self.append_text(oids);
         self.put(&TypesWords { request: request.cast_signed(), units }.words());
+    }
+
+    /// A wait of half an hour and more counts as that.
+    pub(super) fn put_trace(&mut self, request: u32, trace: &Trace, host: &str) {
+        let units = self.append_text(host);
+        let micros = |waited: Duration| i32::try_from(waited.as_micros()).unwrap_or(i32::MAX);
+        let waited = trace.waited.map_or(NONE, micros);
+        let attempts = i32::try_from(trace.attempts).unwrap_or(i32::MAX);
+        let request = request.cast_signed();
+        self.put(&TraceWords { request, waited, attempts, units }.words());
     }
 
     /// Puts the record of a piece whose text was appended.

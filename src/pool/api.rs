@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConnectionId;
+use super::requests::Trace;
 use crate::base::{Error, ServerFields};
 use crate::cluster::Decision;
 use crate::cluster::HostView;
@@ -45,6 +46,7 @@ impl QueryFlags {
     /// a server describes other types, [`Output::Types`] asks for the values once more.
     pub const VALUES_WRITTEN: Self = Self(query_flags::VALUES_WRITTEN);
     pub const HURRIED: Self = Self(query_flags::HURRIED);
+    pub const TRACED: Self = Self(query_flags::TRACED);
     pub const TRANSACTION: Self = Self(query_flags::TRANSACTION);
     pub const END: Self = Self(query_flags::END);
     pub const BEGIN_READ_ONLY: Self = Self(query_flags::BEGIN_READ_ONLY);
@@ -127,6 +129,12 @@ pub enum Output {
     Completed {
         request: u32,
         result: Result<Response, Error>,
+    },
+    /// What a request with [`QueryFlags::TRACED`] has met. Comes in front of its answer. A request
+    /// that the pool refuses at once has none.
+    Traced {
+        request: u32,
+        trace: Trace,
     },
     /// The parameter types of a request whose values are to come. May come again for the same
     /// request, after another description or the loss of a connection. `Pool::supply` answers each.

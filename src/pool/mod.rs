@@ -44,6 +44,7 @@ use leases::{Lease, nothing};
 pub use life::EndOptions;
 use life::{End, Life};
 pub(crate) use requests::Call;
+pub use requests::Trace;
 use requests::closed_pool;
 
 use crate::base::{Error, Instant};

@@ -16,7 +16,7 @@ use super::sockets::{Lookup, Opened, Sockets, Stream};
 use super::system_error::{Unreached, reason};
 use crate::base::{Error, Instant};
 use crate::connection::{Input, Peer};
-use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Response};
+use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Response, Trace};
 
 /// How many bytes one turn reads from all sockets: a few milliseconds of work.
 const READ_BUDGET: usize = 2 * 1024 * 1024;
@@ -50,6 +50,10 @@ pub enum ReactorEvent {
     Completed {
         request: u32,
         result: Result<Response, Error>,
+    },
+    Traced {
+        request: u32,
+        trace: Trace,
     },
     Types {
         request: u32,
@@ -239,6 +243,9 @@ impl Io {
             }
             Output::Completed { request, result } => {
                 self.events.push_back(ReactorEvent::Completed { request, result });
+            }
+            Output::Traced { request, trace } => {
+                self.events.push_back(ReactorEvent::Traced { request, trace });
             }
             Output::Types { request, oids } => {
                 self.events.push_back(ReactorEvent::Types { request, oids })

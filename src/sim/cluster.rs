@@ -12,7 +12,9 @@ use super::server::Server;
 use crate::base::{Error, Instant, SystemFields};
 use crate::config::Config;
 use crate::connection::{Input, Peer, Role, StatementId};
-use crate::pool::{ConnectionId, EndOptions, Output, Pool, PoolEvent, Query, QueryFlags, Response};
+use crate::pool::{
+    ConnectionId, EndOptions, Output, Pool, PoolEvent, Query, QueryFlags, Response, Trace,
+};
 use crate::types::Params;
 
 /// The time of one turn of the loop. The pool hears in a later turn what follows from this one.
@@ -54,6 +56,7 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub answers: BTreeMap<u32, Answer>,
     pub events: Vec<PoolEvent>,
+    pub traces: BTreeMap<u32, Trace>,
     /// Requests whose callers were told the types of their parameters.
     pub typed: Vec<u32>,
     /// The host of every attempt to connect, in order.
@@ -116,6 +119,7 @@ impl World {
             hosts: roles.iter().map(host).collect(),
             answers: BTreeMap::new(),
             events: Vec::new(),
+            traces: BTreeMap::new(),
             typed: Vec::new(),
             attempts: Vec::new(),
             written: 0,
@@ -406,6 +410,11 @@ impl World {
                     assert!(earlier.is_none(), "request {request} was answered twice");
                 }
                 Output::Types { request, .. } => self.typed.push(request),
+                Output::Traced { request, trace } => {
+                    assert!(!self.answers.contains_key(&request), "the trace comes first");
+                    let earlier = self.traces.insert(request, trace);
+                    assert!(earlier.is_none(), "request {request} was traced twice");
+                }
                 Output::Event(event) => self.events.push(event),
             }
         }

@@ -238,6 +238,16 @@ layouts! {
             size,
             flags,
         }
+        /// What a TRACED request has met on its way to its answer.
+        TRACE 8 TraceWords {
+            request,
+            /// Microseconds until it was first sent; NONE where it never was.
+            waited,
+            /// How often it was sent to be run.
+            attempts,
+            /// UTF-16 units of the host.
+            units,
+        }
     }
 }
 
@@ -387,6 +397,8 @@ constants! {
         /// Its values were written for the types that the addon has returned. TYPES may ask for
         /// them once more.
         const VALUES_WRITTEN: u32 = 1 << 12;
+        /// A TRACE comes in front of its answer.
+        const TRACED: u32 = 1 << 13;
         /// A ROLLBACK behind the limit of its transaction: it is waited for no longer than for a
         /// cancel.
         const HURRIED: u32 = 1 << 11;

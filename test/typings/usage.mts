@@ -14,6 +14,7 @@ import library, {
   type Pool,
   type PoolOptions,
   type PoolStatus,
+  type QueryEvent,
   type QueryOptions,
   type QueryResult,
   type Row,
@@ -175,6 +176,21 @@ await pool.end({ timeoutMs: 5000, waiting: 'refuse' });
   void scoped;
 }
 void [total, count, names, untyped, answer, waiting, cell, second];
+
+// A log of queries.
+createPool({
+  user: 'u',
+  logger: ({ sql, durationMs, waitMs, host, rowCount, error, transaction }: QueryEvent) => {
+    const line: string = `${sql} ${durationMs - waitMs} ${host ?? 'never sent'} ${error?.message}`;
+    const [count, number]: (number | undefined)[] = [rowCount, transaction];
+    void [line, count, number];
+  },
+  logParameters: true,
+  slowQueryMs: 100,
+  name: 'main',
+});
+// @ts-expect-error
+createPool({ user: 'u', logger: 'console' });
 
 // What is chosen about types: presets, and own code by name or oid.
 const chosen = createPool({

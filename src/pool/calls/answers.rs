@@ -27,6 +27,9 @@ impl Calls {
 
     /// Answers the call's caller. Nothing else ever will.
     pub(in crate::pool) fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
+        if let Some((request, trace)) = self.requests.take_trace(key) {
+            self.outputs.push_back(Output::Traced { request, trace });
+        }
         if let Some((request, result)) = self.requests.answer(key, result) {
             self.complete(request, result);
         }

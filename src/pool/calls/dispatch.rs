@@ -4,6 +4,7 @@
 use super::{Calls, Context};
 use crate::base::{Error, Instant, Key, Mutation};
 use crate::pool::placement::{Batches, Place};
+use crate::pool::requests::CallTrace;
 use crate::pool::{Call, Query, QueryFlags};
 
 /// Whether a request is preceded by a barrier; a benchmark alone is built without.
@@ -27,8 +28,10 @@ impl Calls {
         let (authored, flags, params) = self.authored(statement, flags, params);
         let bound = self.bound_of(flags, cx);
         let flags = if bound.is_some() { flags.with(QueryFlags::CANCELLABLE) } else { flags };
+        let trace = flags.has(QueryFlags::TRACED).then(|| Box::new(CallTrace::new(now)));
         let call = Call::new(request, flags, now + cx.config.acquire_timeout);
         let key = self.requests.insert(Call {
+            trace,
             lease,
             statement: Some(statement),
             params,

@@ -1,5 +1,7 @@
 //! A call is written to a connection.
 
+use std::sync::Arc;
+
 use super::{Calls, Context};
 use crate::base::{Instant, Key, Mutation, Outcome};
 use crate::connection::{Begin, Request, RequestToken, Sent, Shared};
@@ -45,6 +47,10 @@ impl Calls {
         match slot.connection.send(now, &request, &mut shared) {
             Ok(sent) => {
                 call.phase = Phase::Sent { to: id, at: now };
+                if let Some(trace) = &mut call.trace {
+                    let runs = sent != Sent::Question;
+                    trace.sent(now, Arc::clone(&slot.target.name), runs);
+                }
                 if call.lease.is_none() {
                     cx.connections.count_use(id, cx.config.max_uses);
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authored::Authored;
+use super::call_trace::CallTrace;
 use super::given_up::GivenUp;
 use crate::base::{Instant, Key, Mutation, Outcome};
 use crate::connection::{
@@ -45,6 +46,8 @@ pub(crate) struct Call {
     pub(in crate::pool) description: DescriptionState,
     /// Where code of the caller's writes its values.
     pub(in crate::pool) authored: Option<Box<Authored>>,
+    /// What it has met so far, where its caller wants to know that.
+    pub(in crate::pool) trace: Option<Box<CallTrace>>,
 }
 
 /// Where a call is on its way to its answer.
@@ -86,6 +89,7 @@ impl Call {
             twin: None,
             description: flags.description(),
             authored: None,
+            trace: None,
         }
     }
 

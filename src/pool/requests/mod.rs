@@ -3,6 +3,7 @@
 
 mod authored;
 mod call;
+mod call_trace;
 mod given_up;
 mod line;
 mod twins;
@@ -11,6 +12,8 @@ mod watches;
 pub(super) use authored::Authored;
 pub(crate) use call::Call;
 pub(super) use call::{MOST_REDESCRIPTIONS, Phase};
+pub(super) use call_trace::CallTrace;
+pub use call_trace::Trace;
 pub(super) use given_up::{GivenUp, Reason, closed_pool, given_up_error, no_connection};
 use line::Line;
 pub(super) use line::full_queue;
@@ -99,6 +102,13 @@ impl Requests {
     /// Whether its caller has the answer of a call already.
     pub(super) fn is_answered(&self, key: Key<Call>) -> bool {
         self.get(key).and_then(|call| call.given_up).is_some_and(|given_up| given_up.is_answered())
+    }
+
+    /// A call is about to be answered. What it has met, if its caller wants to know that.
+    pub(super) fn take_trace(&mut self, key: Key<Call>) -> Option<(u32, Trace)> {
+        let call = self.calls.get_mut(key)?;
+        let trace = call.trace.take()?;
+        Some((call.request, trace.finish()))
     }
 
     /// A call is about to be answered. Returns its request, and the result that its caller gets.

@@ -26,6 +26,9 @@ impl Requests {
             ..Call::new(call.request, QueryFlags::default(), call.deadline)
         };
         let copy = self.insert(copy);
+        if let Some(trace) = self.get_mut(key).and_then(|call| call.trace.as_mut()) {
+            trace.left_copy();
+        }
         if older.is_some() {
             self.forsake(now, copy);
         } else if let Some(call) = self.get_mut(key) {
@@ -79,6 +82,10 @@ impl Requests {
         let flags = std::mem::take(&mut call.flags);
         let (request, deadline) = (call.request, call.deadline);
         let authored = call.authored.take();
+        let mut trace = call.trace.take();
+        if let Some(trace) = &mut trace {
+            trace.answered_by_copy();
+        }
         let (redescribed, tries_until) = (call.redescribed, call.tries_until);
         let (losses, lost_at) = (call.losses, call.lost_at);
         let owned = call.phase;
@@ -99,6 +106,7 @@ impl Requests {
                 lost_at,
                 phase,
                 authored,
+                trace,
                 ..Call::new(request, flags, deadline)
             };
         }
