@@ -101,6 +101,8 @@ pub enum Mutation {
     PunishSilence,
     /// The topology does not learn that the primary is silent.
     ForgetSilence,
+    /// A call that its copy answers has no trace.
+    LoseTrace,
     /// While no host serves, a host is asked only on its open session, even if its name leads
     /// elsewhere by now.
     KeepScouts,
@@ -157,7 +159,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 70] = [
+    pub const ALL: [Self; 71] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -203,6 +205,7 @@ impl Mutation {
         Self::ProbeByName,
         Self::PunishSilence,
         Self::ForgetSilence,
+        Self::LoseTrace,
         Self::KeepScouts,
         Self::AskWithoutPause,
         Self::KeepIdle,

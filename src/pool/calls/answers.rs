@@ -27,11 +27,16 @@ impl Calls {
 
     /// Answers the call's caller. Nothing else ever will.
     pub(in crate::pool) fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
-        if let Some((request, trace)) = self.requests.take_trace(key) {
-            self.outputs.push_back(Output::Traced { request, trace });
-        }
+        self.tell_trace(key);
         if let Some((request, result)) = self.requests.answer(key, result) {
             self.complete(request, result);
+        }
+    }
+
+    /// Tells the caller of a call that is answered what the call has met, where it wants to know.
+    pub(in crate::pool) fn tell_trace(&mut self, key: Key<Call>) {
+        if let Some((request, trace)) = self.requests.take_trace(key) {
+            self.outputs.push_back(Output::Traced { request, trace });
         }
     }
 

@@ -114,6 +114,7 @@ impl Calls {
         if may_run_again {
             return self.requests.remove(key).map(|call| Box::new(Read { call, limit }));
         }
+        self.tell_trace(key);
         self.forget_call(key);
         None
     }

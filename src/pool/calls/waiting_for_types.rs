@@ -9,7 +9,7 @@ use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome, ServerFiel
 use crate::connection::{DescriptionState, Realm};
 use crate::pool::connections::{Duty, Site};
 use crate::pool::requests::{Reason, given_up_error};
-use crate::pool::{Call, ConnectionId, QueryFlags, Response, Slot};
+use crate::pool::{Call, ConnectionId, Output, QueryFlags, Response, Slot};
 use crate::protocol::backend::TransactionStatus;
 use crate::types::ParameterType;
 
@@ -344,7 +344,11 @@ impl Calls {
 
     /// A waiter of an answer, or of a call, goes: what was held for another try is let go.
     pub(in crate::pool) fn let_read_go(&mut self, read: Option<Box<Read>>) {
-        if let Some(statement) = read.and_then(|read| read.call.statement) {
+        let Some(call) = read.map(|read| read.call) else { return };
+        if let Some(trace) = call.trace {
+            self.outputs.push_back(Output::Traced { request: call.request, trace: trace.finish() });
+        }
+        if let Some(statement) = call.statement {
             self.statements.let_go(statement);
         }
     }

@@ -4,7 +4,7 @@
 use super::Requests;
 use super::call::{Call, Phase, Twin};
 use super::given_up::Reason;
-use crate::base::{Instant, Key};
+use crate::base::{Instant, Key, Mutation};
 use crate::connection::{Answer, StatementId};
 use crate::pool::QueryFlags;
 use crate::types::Params;
@@ -82,7 +82,7 @@ impl Requests {
         let flags = std::mem::take(&mut call.flags);
         let (request, deadline) = (call.request, call.deadline);
         let authored = call.authored.take();
-        let mut trace = call.trace.take();
+        let mut trace = call.trace.take().filter(|_| !Mutation::LoseTrace.is_on());
         if let Some(trace) = &mut trace {
             trace.answered_by_copy();
         }

@@ -176,6 +176,8 @@ impl Storm {
             is_hurried: false,
             limit: None,
             overdue_since: None,
+            is_traced: false,
+            trace: None,
         };
         self.apps.asks.insert(self.apps.requests, ask);
         for node in &mut self.nodes.all {
@@ -209,7 +211,11 @@ impl Storm {
             flags = flags.with(QueryFlags::VALUES_TO_COME);
             self.apps.values.insert(request, std::mem::take(&mut params));
         }
+        if request.is_multiple_of(2) {
+            flags = flags.with(QueryFlags::TRACED);
+        }
         if let Some(ask) = self.apps.asks.get_mut(&request) {
+            ask.is_traced = flags.has(QueryFlags::TRACED);
             ask.declared = flags.has(QueryFlags::READ_ONLY);
             ask.is_hurried = flags.has(QueryFlags::HURRIED);
             ask.limit = match ask.is_hurried {

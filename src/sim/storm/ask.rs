@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::Instant;
+use crate::pool::Trace;
 
 /// One unanswered call.
 #[derive(Debug)]
@@ -26,6 +27,9 @@ pub(super) struct Ask {
     /// When its caller's time limit ends, and in which turn of the loop that was first noticed.
     pub(super) limit: Option<Instant>,
     pub(super) overdue_since: Option<Instant>,
+    /// Whether it was asked with TRACED, and has its trace.
+    pub(super) is_traced: bool,
+    pub(super) trace: Option<Trace>,
 }
 
 #[derive(Clone, Debug)]

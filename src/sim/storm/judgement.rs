@@ -10,7 +10,7 @@ use super::visits::{Visit, VisitStage};
 use crate::base::{Body, Error, ErrorClass, Outcome};
 use crate::cluster::fits;
 use crate::connection::{Role, RowCursor, was_never_handed_on};
-use crate::pool::{HostStatus, Response};
+use crate::pool::{HostStatus, Response, Trace};
 use crate::protocol::data_row::fields;
 use crate::sim::server::Reports;
 use crate::types::Shape;
@@ -29,7 +29,7 @@ impl Storm {
             return self.fail(format!("#{request} was answered twice"));
         };
         let judged = match &result {
-            Ok(response) => check_types(response),
+            Ok(response) => check_types(response).and_then(|()| check_trace(&ask, response)),
             Err(error) => self.judge_error(request, &ask, error),
         };
         if let Err(error) = &result
@@ -40,6 +40,14 @@ impl Storm {
         }
         if let Err(why) = judged.and_then(|()| self.record(request, &ask, result)) {
             self.fail(format!("#{request} {:?}: {why}", ask.what));
+        }
+    }
+
+    /// The trace of a call comes once, in front of its answer, where its caller wants one.
+    pub(super) fn traced(&mut self, request: u32, trace: Trace) {
+        match self.apps.asks.get_mut(&request) {
+            Some(ask) if ask.is_traced && ask.trace.is_none() => ask.trace = Some(trace),
+            _ => self.fail(format!("#{request} has a trace that nobody wants")),
         }
     }
 
@@ -300,6 +308,20 @@ impl Storm {
             ) => {}
         }
         Ok(())
+    }
+}
+
+/// Whether an answer has its trace, where its caller wants one. Rows come only from what was sent.
+fn check_trace(ask: &Ask, response: &Response) -> Result<(), String> {
+    let has_rows = response.results.iter().any(|result| result.shape.is_some());
+    match &ask.trace {
+        None if ask.is_traced => Err("an answer without a trace".to_owned()),
+        Some(Trace { waited: None, .. } | Trace { attempts: 0, .. } | Trace { host: None, .. })
+            if has_rows =>
+        {
+            Err(format!("rows of a call with this trace: {:?}", ask.trace))
+        }
+        _ => Ok(()),
     }
 }
 

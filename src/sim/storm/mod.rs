@@ -153,7 +153,7 @@ impl Storm {
                 Output::Cancel { connection, .. } => self.send_cancel(connection),
                 Output::Completed { request, result } => self.answered(request, result),
                 Output::Types { request, .. } => self.apps.values_due.push(request),
-                Output::Traced { .. } => {}
+                Output::Traced { request, trace } => self.traced(request, trace),
                 Output::Event(event) => self.heard(&event),
             }
         }
