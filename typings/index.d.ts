@@ -216,7 +216,7 @@ export interface PoolOptions {
   logParameters?: boolean | null | undefined;
   /** `logger` gets only what failed or took at least so long, in milliseconds. Default: 0 (all). */
   slowQueryMs?: number | null | undefined;
-  /** The name of the pool in its `logger`'s events. Default: none. */
+  /** The name of the pool in its `logger`'s events and in its tracing channels. Default: none. */
   name?: string | null | undefined;
   /** How values of the types are converted. Default: as the table in the README says. */
   types?: TypeChoices | null | undefined;

@@ -86,7 +86,8 @@ class Connection {
         this.#running -= 1;
         if (this.#running === 0) this.#whenDone?.();
       };
-      const running = transactionOn(callback, options, { begin, canRepeat, done });
+      const { observer } = this.#lease;
+      const running = transactionOn(callback, options, { observer, begin, canRepeat, done });
       this.#running += 1;
       return running;
     } catch (thrown) {

@@ -26,7 +26,7 @@ function translate(first, second) {
   if (isGiven(longStackTraces) && typeof longStackTraces !== 'boolean') {
     throw wrongOption(`option 'longStackTraces'`, 'true or false', longStackTraces);
   }
-  const logging = readLogging({ logger, logParameters, slowQueryMs, name });
+  const watching = readWatching({ logger, logParameters, slowQueryMs, name });
   // A class instance may have options as its properties; a Map has no properties of its own.
   const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
   return {
@@ -34,12 +34,13 @@ function translate(first, second) {
     lookup: lookup ?? undefined,
     types,
     longStackTraces: longStackTraces ?? undefined,
-    logging,
+    watching,
   };
 }
 
-/** What `QueryLog` takes, or undefined if nobody logs. */
-function readLogging({ logger, logParameters, slowQueryMs, name }) {
+/** What an Observer takes. */
+function readWatching(given) {
+  const { logger, logParameters, slowQueryMs, name } = given;
   if (isGiven(logger) && typeof logger !== 'function') {
     throw wrongOption(`option 'logger'`, 'a function', logger);
   }
@@ -52,9 +53,7 @@ function readLogging({ logger, logParameters, slowQueryMs, name }) {
   if (isGiven(name) && typeof name !== 'string') {
     throw wrongOption(`option 'name'`, 'a string', name);
   }
-  if (!isGiven(logger)) return undefined;
-  const terms = { logParameters, slowQueryMs, name };
-  return { logger, ...Object.fromEntries(Object.entries(terms).filter(([, of]) => isGiven(of))) };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => isGiven(value)));
 }
 
 /** One value as JSON, in the form that `translate` uses. */

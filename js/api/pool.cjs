@@ -9,7 +9,7 @@ const { connect } = require('./connection.cjs');
 const { callSiteOf, disposable, rejection, withStackFrom } = require('./errors.cjs');
 const { CallOptions, isGiven } = require('./options.cjs');
 const { translateValue } = require('./pool-options.cjs');
-const { QueryLog } = require('./query-log.cjs');
+const { Observer } = require('../observe/observer.cjs');
 const { needStackSpace } = require('./stack-space.cjs');
 const { begin, transaction } = require('./transaction.cjs');
 
@@ -25,9 +25,9 @@ class Pool extends EventEmitter {
   constructor(addon, optionsJson, options = {}) {
     super();
     const onEvent = ({ type, ...event }) => this.emit(type, event);
-    const { logging, ...others } = options;
-    const log = logging === undefined ? null : new QueryLog(logging);
-    this.#bridge = new Bridge(addon, optionsJson, { onEvent, log, ...others });
+    const { watching, ...others } = options;
+    const observer = new Observer(watching, addon.summarize);
+    this.#bridge = new Bridge(addon, optionsJson, { onEvent, observer, ...others });
   }
 
   query(sql, params, options) {

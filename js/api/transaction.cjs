@@ -182,6 +182,7 @@ async function begun(bridge, flags, deadline, callSite) {
 
 function transaction(bridge, callback, options, callSite) {
   return transactionOn(callback, options, {
+    observer: bridge.observer,
     begin: (flags, deadline) => beginOnPool(bridge, flags, deadline, callSite),
   });
 }
@@ -217,16 +218,18 @@ function transactionOn(callback, options, on) {
   needFunction('a transaction', callback);
   const terms = readOptions(options, TRANSACTION_OPTIONS);
   terms.deadline?.check();
-  return attempts(callback, terms, on);
+  return on.observer.transaction((context) => attempts(callback, terms, on, context));
 }
 
 /**
  * Runs the callback in a transaction, and repeats it while that can help and `retries` allows it.
+ * `context` is what the channel for transactions publishes, or null if nobody subscribes.
  */
 async function attempts(
   callback,
   { flags, deadline, retries },
   { begin: beginAnew, canRepeat, done },
+  context,
 ) {
   /**
    * The error of the attempt before. It becomes the cause of the next one's error, if that has no
@@ -236,6 +239,7 @@ async function attempts(
   let begins = flags;
   try {
     for (let attempt = 0; ; attempt += 1) {
+      if (context !== null) context.attempts = attempt + 1;
       let open;
       try {
         const granted = await beginAnew(begins, deadline);

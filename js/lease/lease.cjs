@@ -46,9 +46,9 @@ class Lease {
   #healed = null;
   /** After a deadline has passed, makes the error that the user gets: `(error) => Error`. */
   replaceError = null;
-  /** How long the lease was waited for, in milliseconds, where queries are logged. */
+  /** How long the lease was waited for, in milliseconds, where queries are watched. */
   waitedMs = 0;
-  /** The number of the open transaction in the pool's log; 0 before its first query. */
+  /** The number of the open transaction for those who watch; 0 before its first query. */
   transaction = 0;
   /** Whether the open transaction was declared read-only. */
   isReadOnly = false;
@@ -62,9 +62,14 @@ class Lease {
     this.#callSite = callSite;
   }
 
+  /** Who watches the pool. */
+  get observer() {
+    return this.#bridge.observer;
+  }
+
   /** `signal` and `timeoutMs` may be undefined; they bound the wait. */
   async acquire(flags, signal, timeoutMs) {
-    const startedAt = this.#bridge.isLogged ? now() : 0;
+    const startedAt = this.observer.watchesQueries ? now() : 0;
     await this.#bridge.acquire(this, flags, signal, timeoutMs);
     if (startedAt > 0) this.waitedMs = now() - startedAt;
   }

@@ -58,8 +58,8 @@ class Bridge {
   #onEvent;
   #lookup;
   #longStackTraces;
-  /** The QueryLog, or null if nobody logs. */
-  #log;
+  /** The Observer. */
+  observer;
   /** By number, the leases that users have. */
   #leases = new Map();
   #flushIsDue = false;
@@ -81,18 +81,19 @@ class Bridge {
   constructor(
     addon,
     optionsJson,
-    { onEvent, lookup = dns.lookup, types, longStackTraces = false, log = null },
+    { onEvent, lookup = dns.lookup, types, longStackTraces = false, observer },
   ) {
     this.#typeConfigs = new TypeConfigs(types, (typeConfig) => this.#forget(typeConfig));
     this.#addon = addon;
     this.#onEvent = onEvent;
     this.#lookup = lookup;
     this.#longStackTraces = longStackTraces;
-    this.#log = log;
-    const { handle, requestBuffer, ...buffers } = addon.createPool(optionsJson, (text) =>
+    this.observer = observer;
+    const { handle, database, requestBuffer, ...buffers } = addon.createPool(optionsJson, (text) =>
       this.#deliver(text),
     );
     this.#handle = handle;
+    observer.database = database;
     this.#requestBuffer = new RequestBuffer(requestBuffer);
     this.#records = new Records(buffers, this.#requests, {
       onEvent: (event) => queueMicrotask(() => this.#handleEvent(event)),
@@ -135,20 +136,17 @@ class Bridge {
    * nothing throws.
    */
   query(sql, params, options, lease, flags, place = null) {
-    if (this.#log === null) {
+    const { observer } = this;
+    if (!observer.watchesQueries) {
       return this.#query(sql, params, options, lease, flags, place, null);
     }
-    const logged = this.#log.begin(sql, params, lease, flags);
-    try {
-      return this.#query(sql, params, options, lease, flags | TRACED, place, logged);
-    } catch (thrown) {
-      logged.failed(() => thrown);
-      throw thrown;
-    }
+    return observer.query(sql, params, lease, flags, (observed) =>
+      this.#query(sql, params, options, lease, flags | TRACED, place, observed),
+    );
   }
 
-  /** `logged` is a LoggedQuery, or null. */
-  #query(sql, params, options, lease, flags, place, logged) {
+  /** `observed` is an ObservedQuery, or null. */
+  #query(sql, params, options, lease, flags, place, observed) {
     const wrong = wrongArguments(sql, params);
     if (wrong !== null) throw unsent(wrong);
     if (this.#defect !== null) throw this.#defectError(sql);
@@ -226,7 +224,7 @@ class Bridge {
       request.place = place;
       request.watch = watch;
       request.snapshot = snapshot;
-      request.logged = logged;
+      request.observed = observed;
       const { slot } = request;
       const bounds = { timeoutMs, isTransient };
       const isComplete = this.#requestBuffer.write(slot, leaseNumber, id, flags, bounds, values);
@@ -343,12 +341,13 @@ class Bridge {
     this.#flushSoon();
   }
 
-  get isLogged() {
-    return this.#log !== null;
-  }
-
   /** Resolves when the addon has granted `lease`. */
   acquire(lease, flags, signal, timeoutMs) {
+    const what = (flags & TRANSACTION) === 0 ? 'connection' : 'transaction';
+    return this.observer.acquire(what, () => this.#acquire(lease, flags, signal, timeoutMs));
+  }
+
+  #acquire(lease, flags, signal, timeoutMs) {
     if (this.#defect !== null) return Promise.reject(this.#defectError());
     if (signal !== undefined || timeoutMs !== undefined) flags |= CANCELLABLE;
     const watch = signal === undefined ? null : this.#watch(signal, 'pool.connect()');
@@ -483,7 +482,7 @@ class Bridge {
       request.place = null;
       request.watch = watch;
       request.snapshot = null;
-      request.logged = null;
+      request.observed = null;
       send(request.slot);
     } catch (thrown) {
       throw fromThrown(thrown);

@@ -166,9 +166,9 @@ class Records {
           w += PIECE_WORDS;
           break;
         case TRACE: {
-          const { logged } = this.#requests.at(words[w + TRACE_REQUEST]);
+          const { observed } = this.#requests.at(words[w + TRACE_REQUEST]);
           const host = segment.take(words[w + TRACE_UNITS]);
-          logged?.traced(words[w + TRACE_WAITED], words[w + TRACE_ATTEMPTS], host);
+          observed?.traced(words[w + TRACE_WAITED], words[w + TRACE_ATTEMPTS], host);
           w += TRACE_WORDS;
           break;
         }
@@ -260,21 +260,21 @@ class Records {
   }
 
   #complete(request, value) {
-    const { resolve, sql, failure, lease, callSite, logged } = request;
+    const { resolve, sql, failure, lease, callSite, observed } = request;
     lease?.succeeded();
     this.#requests.close(request);
     if (failure === null) {
-      if (logged !== null) logged.succeeded(value);
+      if (observed !== null) observed.succeeded(value);
       resolve(value);
     } else {
       const make = () => unreadable(failure, sql);
-      rejectWithin(resolve, logged === null ? make : logged.failed(make), callSite);
+      rejectWithin(resolve, observed === null ? make : observed.failed(make), callSite);
     }
   }
 
   #error(slot, json) {
     const request = this.#requests.at(slot);
-    const { resolve, sql, lease, place, failure, callSite, logged } = request;
+    const { resolve, sql, lease, place, failure, callSite, observed } = request;
     const signal = request.watch?.watched.signal;
     // Noted here, in the order of the answers; the error itself is made later.
     const failed = lease !== null && json.includes(TRANSACTION_FAILED) ? lease.failed() : null;
@@ -289,7 +289,7 @@ class Records {
       const explained = lease.explain(error, failed, place);
       return place === null ? explained : place.explain(explained);
     };
-    rejectWithin(resolve, logged === null ? make : logged.failed(make), callSite);
+    rejectWithin(resolve, observed === null ? make : observed.failed(make), callSite);
   }
 }
 

@@ -42,8 +42,8 @@ class Request {
    * when the addon has answered it.
    */
   failure = null;
-  /** The LoggedQuery, or null if nobody logs. */
-  logged = null;
+  /** The ObservedQuery, or null if nobody watches. */
+  observed = null;
   nextFree = null;
 
   constructor(slot) {
@@ -114,7 +114,7 @@ class Requests {
     request.results = null;
     request.snapshot = null;
     request.failure = null;
-    request.logged = null;
+    request.observed = null;
     request.nextFree = this.free;
     this.free = request;
     if (watch !== null) this.unwatch(watch);
@@ -130,16 +130,16 @@ class Requests {
   /** Fails all open requests. Their numbers stay taken, since the addon may answer them yet. */
   failAll(make) {
     for (const request of this.#slots) {
-      const { resolve, sql, lease, watch, logged } = request;
+      const { resolve, sql, lease, watch, observed } = request;
       if (resolve === null || resolve === ignoreAnswer) continue;
       request.resolve = ignoreAnswer;
       request.lease = null;
       request.place = null;
       request.watch = null;
       request.snapshot = null;
-      request.logged = null;
+      request.observed = null;
       const error = () => make(sql);
-      rejectWithin(resolve, logged === null ? error : logged.failed(error));
+      rejectWithin(resolve, observed === null ? error : observed.failed(error));
       if (watch !== null) this.unwatch(watch);
       if (lease !== null) lease.requestAnswered();
     }

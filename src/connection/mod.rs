@@ -51,6 +51,7 @@ pub use statement::effect::Effect;
 pub use statement::script::{Unfit, left_open};
 pub use statement::session_effects::SessionEffects;
 pub use statement::stats::Stats;
+pub use statement::summary::summarize;
 pub use statement::{Description, Form, Statement, StatementId, Statements};
 
 use crate::base::{Error, ErrorClass, Instant};

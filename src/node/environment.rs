@@ -78,6 +78,8 @@ impl Environment {
         let handle = self.last_handle.get().wrapping_add(1);
         self.last_handle.set(handle);
         env.define(object, c"handle", env.create_u32(handle)?)?;
+        let database = env.create_string(config.database.as_bytes(), false)?;
+        env.define(object, c"database", database)?;
         let environment = Rc::downgrade(self);
         let on_end = Box::new(move || {
             if let Some(environment) = environment.upgrade() {

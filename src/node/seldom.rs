@@ -24,14 +24,15 @@ use super::request_buffer::milliseconds;
 use super::value::{Env, Fault};
 use crate::base::Error;
 use crate::config;
-use crate::connection::StatementId;
+use crate::connection::{self, StatementId};
 use crate::pool::{EndOptions, Status};
 
 /// In the order of a pool's life.
-pub(super) static SELDOM: [(&CStr, sys::napi_callback); 12] = [
+pub(super) static SELDOM: [(&CStr, sys::napi_callback); 13] = [
     (c"createPool", Some(create_pool_c_callback)),
     (c"parameterTypes", Some(parameter_types_c_callback)),
     (c"forget", Some(forget_c_callback)),
+    (c"summarize", Some(summarize_c_callback)),
     (c"leaseHost", Some(lease_host_c_callback)),
     (c"leaseIsAlive", Some(lease_is_alive_c_callback)),
     (c"leaseIsInOwnTransaction", Some(lease_is_in_own_transaction_c_callback)),
@@ -46,7 +47,7 @@ pub(super) static SELDOM: [(&CStr, sys::napi_callback); 12] = [
 /// A text, or `undefined`.
 type Perhaps = Either<String, Undefined>;
 
-/// `createPool(optionsJson, deliver) -> { handle, requestBuffer, records, cells, nulls }`
+/// `createPool(optionsJson, deliver) -> { handle, database, requestBuffer, records, cells, nulls }`
 #[napi(catch_unwind, no_export)]
 fn create_pool(env: napi::Env, options: Text, deliver: Unread) -> napi::Result<sys::napi_value> {
     enter(env, |env, environment| {
@@ -78,6 +79,12 @@ fn forget(env: napi::Env, handle: Number, id: Number) -> napi::Result<()> {
         environment.late(handle.0, |reactor| reactor.forget(StatementId(id.0)));
         Ok(())
     })
+}
+
+/// `summarize(sql) -> summary`: the operations and tables of a text, for traces.
+#[napi(catch_unwind, no_export)]
+fn summarize(env: napi::Env, sql: Text) -> napi::Result<String> {
+    enter(env, |_, _| Ok(connection::summarize(&sql.0)))
 }
 
 /// `leaseHost(handle, lease) -> host`, or `undefined` if the lease has no connection.

@@ -17,6 +17,7 @@ pub(in crate::connection) mod script;
 pub(in crate::connection) mod session_effects;
 pub(in crate::connection) mod staleness;
 pub(in crate::connection) mod stats;
+pub(in crate::connection) mod summary;
 
 use std::sync::Arc;
 

@@ -1,0 +1,75 @@
+'use strict';
+
+// The pool's options `logger`, `logParameters`, `slowQueryMs` and `name`: one event for each query
+// that has ended.
+
+const { setImmediate } = require('node:timers');
+
+class QueryLog {
+  #logger;
+  #slowQueryMs;
+  #name;
+  #ended = [];
+
+  constructor({ logger, slowQueryMs = 0, name }) {
+    this.#logger = logger;
+    this.#slowQueryMs = slowQueryMs;
+    this.#name = name;
+  }
+
+  /**
+   * The logger is called once all answers of this turn of the loop have reached their callers, so
+   * that a slow one holds up none of them.
+   */
+  ended(query) {
+    this.#ended.push(query);
+    if (this.#ended.length === 1) setImmediate(this.#flush);
+  }
+
+  #flush = () => {
+    const ended = this.#ended;
+    this.#ended = [];
+    for (const query of ended) {
+      try {
+        if (query.begin !== null) this.#log(query, this.#beginEvent(query));
+        this.#log(query, this.#event(query));
+      } catch {
+        // The stack is at its end: there is no event.
+      }
+    }
+  };
+
+  #log(query, event) {
+    if (event.durationMs < this.#slowQueryMs && event.error === undefined) return;
+    try {
+      const result = query.resource.runInAsyncScope(this.#logger, undefined, event);
+      if (typeof result?.then === 'function') result.then(undefined, () => {});
+    } catch {
+      // What the logger throws is its own affair.
+    }
+  }
+
+  #event(query) {
+    const { sql, durationMs, rowCount, parameters } = query;
+    const event = { sql, durationMs, ...this.#way(query) };
+    if (rowCount !== undefined) event.rowCount = rowCount;
+    if (query.makeError !== null) event.error = query.error ?? query.makeError();
+    if (parameters !== undefined) event.parameters = parameters;
+    return event;
+  }
+
+  /** It was sent together with the first query of its transaction, and has no answer to wait for. */
+  #beginEvent(query) {
+    const { sql, waitedMs } = query.begin;
+    return { sql, durationMs: waitedMs, ...this.#way(query), waitMs: waitedMs };
+  }
+
+  #way({ host, waitMs, attempts, transaction }) {
+    const way = { host, waitMs, attempts };
+    if (transaction !== undefined) way.transaction = transaction;
+    if (this.#name !== undefined) way.name = this.#name;
+    return way;
+  }
+}
+
+module.exports = { QueryLog };
