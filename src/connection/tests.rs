@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::config::from_json;
 use crate::connection::*;
 use crate::protocol::scram::KeyCache;
-use crate::protocol::scripted::{self, message};
+use crate::protocol::scripted::{self, complete, message, ready};
 use crate::types::Params;
 use crate::types::Verbatim;
 
@@ -41,6 +41,10 @@ impl Setup {
 
     fn receive(&mut self, messages: &[&[u8]]) -> Vec<Event> {
         self.input(Input::Received(&messages.concat()));
+        self.events()
+    }
+
+    fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.connection.poll_event()).collect()
     }
 
@@ -50,6 +54,15 @@ impl Setup {
             other => panic!("{other:?} in place of the end"),
         }
     }
+}
+
+/// The requests that are lost, and what became of each.
+fn lost(events: Vec<Event>) -> Vec<(u64, Outcome)> {
+    let lost = |event| match event {
+        Event::Lost { token, outcome, .. } => Some((token.0, outcome)),
+        _ => None,
+    };
+    events.into_iter().filter_map(lost).collect()
 }
 
 fn ok() -> Vec<u8> {
@@ -84,7 +97,7 @@ fn a_server_without_keys_is_well_and_one_with_two_is_not() {
     let status = |text: &str| message(b'S', text.as_bytes());
     let reports =
         [status("in_hot_standby\0off\0"), status("default_transaction_read_only\0on\0")].concat();
-    let events = setup.receive(&[&ok(), &reports, &message(b'Z', b"I")]);
+    let events = setup.receive(&[&ok(), &reports, &ready()]);
     assert!(matches!(events[..], [Event::Ready { role: Role::ReadOnly }]), "{events:?}");
     assert_eq!(setup.connection.cancel_request(), None);
     let key = message(b'K', &[0; 8]);
@@ -204,12 +217,7 @@ fn what_was_not_written_is_withdrawn_and_the_others_keep_their_places() {
     // The first alone is written: the third one never reached the server.
     setup.connection.advance(length / 4 - 1);
     setup.input(Input::Closed { why: "gone".to_owned() });
-    let lost: Vec<_> = std::iter::from_fn(|| setup.connection.poll_event())
-        .filter_map(|event| match event {
-            Event::Lost { token, outcome, .. } => Some((token.0, outcome)),
-            _ => None,
-        })
-        .collect();
+    let lost = lost(setup.events());
     assert_eq!(lost, [(1, Outcome::Unknown), (3, Outcome::NotSent)]);
 }
 
@@ -226,11 +234,7 @@ fn only_the_server_s_own_fatal_error_proves_that_it_looked_no_further() {
         setup.connection.advance(usize::MAX);
         let fields = format!("SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0{routine}\0");
         let events = setup.receive(&[&message(b'E', fields.as_bytes())]);
-        let lost = |event: &Event| match event {
-            Event::Lost { token, outcome, .. } => Some((token.0, *outcome)),
-            _ => None,
-        };
-        let lost: Vec<_> = events.iter().filter_map(lost).collect();
+        let lost = lost(events);
         assert_eq!(lost, [(1, Outcome::Unknown), (2, outcome)], "{routine}");
     }
 }
@@ -290,7 +294,7 @@ fn a_name_whose_close_was_skipped_is_closed_with_the_next_one() {
 fn notified() -> Vec<u8> {
     let (parsed, bound) = (message(b'1', b""), message(b'2', b""));
     let described = [message(b't', &[0, 0]), message(b'n', b"")].concat();
-    let done = [message(b'C', b"NOTIFY\0"), message(b'Z', b"I")].concat();
+    let done = [complete("NOTIFY"), ready()].concat();
     [parsed, described, bound, done].concat()
 }
 
@@ -335,12 +339,8 @@ fn a_script_in_steps_that_waited_was_not_sent() {
     }
     setup.connection.advance(usize::MAX);
     setup.input(Input::Closed { why: "gone".to_owned() });
-    let events: Vec<_> = std::iter::from_fn(|| setup.connection.poll_event()).collect();
-    let expected = [(1, Outcome::Unknown), (2, Outcome::NotSent)];
-    for (event, expected) in events.iter().zip(expected) {
-        let Event::Lost { token, outcome, .. } = event else { panic!("{event:?}") };
-        assert_eq!((token.0, *outcome), expected);
-    }
+    let lost = lost(setup.events());
+    assert_eq!(lost, [(1, Outcome::Unknown), (2, Outcome::NotSent)]);
 }
 
 /// A session whose cancellation key is a pooler's.
@@ -378,11 +378,7 @@ fn a_pooler_is_sent_nothing_long_behind_what_is_unanswered() {
 
 /// The answer to the question for the process, which is 9 by the key of `welcome`.
 fn process(number: &str) -> Vec<u8> {
-    let length = u8::try_from(number.len()).unwrap();
-    let row = [&[0, 1, 0, 0, 0, length][..], number.as_bytes()].concat();
-    let done = message(b'C', b"SELECT 1\0");
-    [message(b'1', b""), message(b'2', b""), message(b'D', &row), done, message(b'Z', b"I")]
-        .concat()
+    [scripted::process(number), ready()].concat()
 }
 
 #[test]
@@ -424,10 +420,6 @@ fn what_a_pooler_was_not_sent_yet_has_not_run() {
     setup.send(2, &format!("NOTIFY a, '{}'", "x".repeat(2000)));
     setup.connection.advance(setup.connection.outgoing().len());
     setup.input(Input::Closed { why: "gone".to_owned() });
-    let events: Vec<_> = std::iter::from_fn(|| setup.connection.poll_event()).collect();
-    let expected = [(1, Outcome::Unknown), (2, Outcome::NotSent)];
-    for (event, expected) in events.iter().zip(expected) {
-        let Event::Lost { token, outcome, .. } = event else { panic!("{event:?}") };
-        assert_eq!((token.0, *outcome), expected);
-    }
+    let lost = lost(setup.events());
+    assert_eq!(lost, [(1, Outcome::Unknown), (2, Outcome::NotSent)]);
 }

@@ -23,6 +23,43 @@ pub fn welcome(key_data: &[u8]) -> Vec<u8> {
     if !key_data.is_empty() {
         append(b'K', key_data, &mut out);
     }
-    append(b'Z', b"I", &mut out);
+    out.extend(ready());
     out
+}
+
+/// In no transaction, the server is ready for the next query.
+pub fn ready() -> Vec<u8> {
+    message(b'Z', b"I")
+}
+
+/// The CommandComplete with this tag.
+pub fn complete(tag: &str) -> Vec<u8> {
+    message(b'C', format!("{tag}\0").as_bytes())
+}
+
+/// The RowDescription of one column, as text.
+pub fn row_description(name: &str, type_oid: u32) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    body.extend_from_slice(name.as_bytes());
+    body.extend_from_slice(&[0; 7]);
+    body.extend_from_slice(&type_oid.to_be_bytes());
+    body.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+    message(b'T', &body)
+}
+
+pub fn row(values: &[Option<&[u8]>]) -> Vec<u8> {
+    let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let mut body = count(values.len()).to_be_bytes()[2..].to_vec();
+    for value in values {
+        let length = value.map_or(u32::MAX, |value| count(value.len()));
+        body.extend_from_slice(&length.to_be_bytes());
+        body.extend_from_slice(value.unwrap_or_default());
+    }
+    message(b'D', &body)
+}
+
+/// What a server says to the question for its process, in front of its ReadyForQuery.
+pub fn process(number: &str) -> Vec<u8> {
+    let answer = row(&[Some(number.as_bytes())]);
+    [message(b'1', b""), message(b'2', b""), answer, complete("SELECT 1")].concat()
 }

@@ -1,12 +1,23 @@
 //! A backend's messages as bytes, and how it reads a frontend's.
 
 use crate::connection::Role;
+use crate::protocol::scripted;
 pub(super) use crate::protocol::scripted::append as message;
 
 /// The ErrorResponse of a server that refuses a session.
 pub(super) fn error(severity: &str, code: &str, text: &str, out: &mut Vec<u8>) {
     let body = format!("S{severity}\0V{severity}\0C{code}\0M{text}\0Rroutine\0\0");
     message(b'E', body.as_bytes(), out);
+}
+
+/// The FATAL error of a server that has no room for another session.
+pub(super) fn too_many_clients(out: &mut Vec<u8>) {
+    error("FATAL", "53300", "sorry, too many clients already", out);
+}
+
+/// The last words of a server that shuts down.
+pub(super) fn shut_down(out: &mut Vec<u8>) {
+    error("FATAL", "57P01", "terminating connection due to administrator command", out);
 }
 
 /// PgBouncer's error to a client that never had a server connection. It names no routine.
@@ -81,10 +92,7 @@ pub(super) fn first_value(body: &[u8]) -> String {
 
 /// Describes one column named `v`, as text.
 pub(super) fn row_description(type_oid: u32, out: &mut Vec<u8>) {
-    let mut body = vec![0, 1, b'v', 0, 0, 0, 0, 0, 0, 0];
-    body.extend_from_slice(&type_oid.to_be_bytes());
-    body.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
-    message(b'T', &body, out);
+    out.extend(scripted::row_description("v", type_oid));
 }
 
 pub(super) fn row(value: &str, out: &mut Vec<u8>) {
@@ -92,13 +100,12 @@ pub(super) fn row(value: &str, out: &mut Vec<u8>) {
 }
 
 pub(super) fn row_of(values: &[Option<&str>], out: &mut Vec<u8>) {
-    let mut body = (values.len() as u16).to_be_bytes().to_vec();
-    for value in values {
-        let length = value.map_or(-1, |value| value.len() as i32);
-        body.extend_from_slice(&length.to_be_bytes());
-        body.extend_from_slice(value.unwrap_or_default().as_bytes());
-    }
-    message(b'D', &body, out);
+    let values: Vec<_> = values.iter().map(|value| value.map(str::as_bytes)).collect();
+    out.extend(scripted::row(&values));
+}
+
+pub(super) fn complete(tag: &str, out: &mut Vec<u8>) {
+    out.extend(scripted::complete(tag));
 }
 
 /// A string up to its NUL, and the bytes after it.
@@ -111,12 +118,12 @@ pub(super) fn text(bytes: &[u8]) -> (&str, &[u8]) {
 /// Answers which database this is. False if the last statement has to be refused.
 pub(super) fn write_realm(system: Option<u64>, started: u64, out: &mut Vec<u8>) -> bool {
     row_of(&[None, Some("16384"), None], out);
-    message(b'C', b"SELECT 1\0", out);
+    complete("SELECT 1", out);
     row_of(&[None, None, Some(&started.to_string())], out);
-    message(b'C', b"SELECT 1\0", out);
+    complete("SELECT 1", out);
     let Some(system) = system else { return false };
     row_of(&[Some(&system.to_string()), None, None], out);
-    message(b'C', b"SELECT 1\0", out);
+    complete("SELECT 1", out);
     true
 }
 
@@ -130,5 +137,5 @@ pub(super) fn write_role(role: Role, begun_read_only: bool, out: &mut Vec<u8>) {
     };
     row_description(25, out);
     row(answer, out);
-    message(b'C', b"SELECT 1\0", out);
+    complete("SELECT 1", out);
 }

@@ -29,7 +29,8 @@ use states::Sleep;
 pub use states::{Pause, Reports};
 
 use super::messages::{
-    describe_parameters, error, first_value, message, report_role, row, row_description, text,
+    complete, describe_parameters, error, first_value, message, report_role, row, row_description,
+    text,
 };
 use crate::connection::Role;
 
@@ -573,7 +574,7 @@ impl Session {
             }
             _ => return self.error("42601", "an unknown statement", out),
         };
-        message(b'C', format!("{tag}\0").as_bytes(), out);
+        complete(tag, out);
     }
 
     /// Outside a transaction block, a Sync commits what was written.

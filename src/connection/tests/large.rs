@@ -15,18 +15,15 @@ fn asked(sql: &str) -> Setup {
 }
 
 fn row(size: usize) -> Vec<u8> {
-    let length = u32::try_from(size).unwrap().to_be_bytes();
-    message(b'D', &[&[0, 1][..], &length, &vec![b'x'; size]].concat())
+    scripted::row(&[Some(&vec![b'x'; size])])
 }
 
 fn description(name_length: usize) -> Vec<u8> {
-    let name = vec![b'n'; name_length];
-    let rest = [&[0; 7][..], &[0, 0, 0, 25], &[0xff; 6], &[0, 0]].concat();
-    message(b'T', &[&[0, 1][..], &name, &rest].concat())
+    scripted::row_description(&"n".repeat(name_length), 25)
 }
 
 fn done() -> Vec<u8> {
-    [message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat()
+    [complete("SELECT 1"), ready()].concat()
 }
 
 /// What becomes of the request when this comes, in parts of a few KiB, none of which is kept.
@@ -111,7 +108,7 @@ fn of_a_long_report_each_field_keeps_its_beginning() {
     let text = "x".repeat(3_000_000);
     let fields = format!("SERROR\0VERROR\0C22000\0M{text}\0D{text}\0Rroutine\0\0");
     let (notice, error) = (message(b'N', fields.as_bytes()), message(b'E', fields.as_bytes()));
-    let answer = answered(&mut setup, &[notice, error, message(b'Z', b"I")].concat());
+    let answer = answered(&mut setup, &[notice, error, ready()].concat());
     let Answer::Refused { error, .. } = answer else { panic!() };
     let server = error.server().unwrap();
     assert_eq!((error.code(), error.message().len()), ("22000", 8192));
@@ -131,9 +128,9 @@ fn the_data_of_a_copy_is_let_go_by() {
 #[test]
 fn a_script_that_answers_without_end_is_not_held_without_end() {
     let results = [
-        message(b'C', b"SELECT 1\0"),
+        complete("SELECT 1"),
         message(b'I', b""),
-        [description(500), message(b'C', b"SELECT 0\0")].concat(),
+        [description(500), complete("SELECT 0")].concat(),
     ];
     for result in results {
         let mut setup = asked("SELECT 1; SELECT 2");
@@ -150,13 +147,7 @@ fn a_script_that_answers_without_end_is_not_held_without_end() {
 fn what_was_let_go_by_had_an_effect_where_a_later_statement_is_refused() {
     let mut setup = asked("SELECT 1; COMMIT; SELECT 2");
     let refused = message(b'E', b"SERROR\0VERROR\0C22012\0Mno\0\0");
-    let all = [
-        description(3),
-        row(200_000),
-        message(b'C', b"SELECT 1\0"),
-        message(b'C', b"COMMIT\0"),
-        refused,
-    ];
-    let answer = answered(&mut setup, &[all.concat(), message(b'Z', b"I")].concat());
+    let all = [description(3), row(200_000), complete("SELECT 1"), complete("COMMIT"), refused];
+    let answer = answered(&mut setup, &[all.concat(), ready()].concat());
     assert_eq!(refusal(answer), ("22012".to_owned(), Some(Outcome::Unknown)));
 }

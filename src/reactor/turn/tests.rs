@@ -13,7 +13,7 @@ use socket2::Socket;
 
 use super::super::socket::Descriptor;
 use super::*;
-use crate::protocol::scripted::{self, message};
+use crate::protocol::scripted::{self, complete, message, process, ready, row, row_description};
 
 /// A directory for the sockets of one test.
 struct Sockets(PathBuf);
@@ -109,9 +109,9 @@ impl Served {
         }
         welcome(&session);
         self.turn_until(|reactor| reactor.status().size > size);
-        // The first request brings a question along. What is left of its answer is a ReadyForQuery,
-        // as that to any barrier.
-        session.write_all(&of_process()).unwrap();
+        // The first request brings a question along: for the process, whose number is in the key of
+        // `welcome`. What is left of its answer is a ReadyForQuery, as that to any barrier.
+        session.write_all(&process("1")).unwrap();
         session
     }
 
@@ -191,14 +191,6 @@ fn note_mark(_: Descriptor, mark: usize) -> bool {
     true
 }
 
-/// What a server says to the question for its process, in front of its ReadyForQuery: the number in
-/// the key of [`welcome`].
-fn of_process() -> Vec<u8> {
-    let row = [&1_u16.to_be_bytes()[..], &1_u32.to_be_bytes(), b"1"].concat();
-    let [parsed, bound] = [b'1', b'2'].map(|tag| message(tag, b""));
-    [parsed, bound, message(b'D', &row), message(b'C', b"SELECT 1\0")].concat()
-}
-
 /// A server's answer to these bytes from a client, for a statement without parameters and results.
 /// To the question for its process it has been given ([`Served::accept`]).
 fn answer(mut bytes: &[u8]) -> Vec<u8> {
@@ -218,8 +210,8 @@ fn answer(mut bytes: &[u8]) -> Vec<u8> {
             b'C' => message(b'3', b""),
             b'D' if body[0] == b'S' => [message(b't', &[0; 2]), message(b'n', b"")].concat(),
             b'D' => message(b'n', b""),
-            b'E' => message(b'C', b"DO\0"),
-            _ => message(b'Z', b"I"),
+            b'E' => complete("DO"),
+            _ => ready(),
         });
     }
     answer
@@ -316,10 +308,9 @@ fn the_end_of_the_only_connection_is_heard_behind_its_last_answer() {
 /// The answer to a statement in three parts: everything before its rows (beginning with the
 /// barrier's answer), a hundred rows of about 1 KiB, and the end.
 fn large_answer(front: &[Vec<u8>]) -> [Vec<u8>; 3] {
-    let row = [&1_u16.to_be_bytes()[..], &1024_u32.to_be_bytes(), &[b'x'; 1024]].concat();
-    let end = [message(b'C', b"SELECT 100\0"), message(b'Z', b"I")].concat();
-    let front = [&[message(b'Z', b"I")], front].concat();
-    [front.concat(), message(b'D', &row).repeat(100), end]
+    let end = [complete("SELECT 100"), ready()].concat();
+    let front = [&[ready()], front].concat();
+    [front.concat(), row(&[Some(&[b'x'; 1024])]).repeat(100), end]
 }
 
 #[test]
@@ -329,8 +320,7 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
     served.ask(1);
     served.reactor.flush();
     let mut session = served.accept();
-    let column = [&b"x\0"[..], &[0; 6], &25_u32.to_be_bytes(), &[0xff; 6], &[0; 2]].concat();
-    let rows = message(b'T', &[&1_u16.to_be_bytes()[..], &column].concat());
+    let rows = row_description("x", 25);
     let [parsed, bound] = [b'1', b'2'].map(|tag| message(tag, b""));
     let types = message(b't', &[0; 2]);
     // The second use prepares the statement, so the server describes it once more.
@@ -390,7 +380,7 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
     // The answers, and where the answer to the barrier ends.
     let answers = |session: &mut Socket| {
         let answer = answer(&received(session));
-        assert_eq!(&answer[..6], message(b'Z', b"I"));
+        assert_eq!(&answer[..6], ready());
         answer
     };
     for request in 1.. {

@@ -3,7 +3,7 @@
 
 use super::{CANCELED, Server, Session, Transaction, ZONE};
 use crate::connection::Role;
-use crate::sim::messages::{message, row_of, write_realm, write_role};
+use crate::sim::messages::{complete, message, row_of, write_realm, write_role};
 
 /// Whether it is asked in the extended protocol too.
 pub(super) fn is_question(sql: &str) -> bool {
@@ -40,29 +40,29 @@ impl Server {
         let rolls_back = sql.starts_with("ROLLBACK TO SAVEPOINT hyperion_types");
         self.types_asked += usize::from(asks_types);
         if sql.contains("set_config('lock_timeout'") {
-            message(b'C', b"SELECT 1\0", out);
+            complete("SELECT 1", out);
         }
         if sql.contains("pg_backend_pid()") {
             // A pooler makes up the number in its key, which is 1.
             row_of(&[Some(if self.is_pooled { "2" } else { "1" })], out);
-            message(b'C', b"SELECT 1\0", out);
+            complete("SELECT 1", out);
         } else if sql.contains("has_table_privilege") {
             row_of(&[Some(if self.answers_types { "t" } else { "f" })], out);
-            message(b'C', b"SELECT 1\0", out);
+            complete("SELECT 1", out);
         } else if asks_types && !self.answers_types {
             let has_savepoint = sql.starts_with("SAVEPOINT hyperion_types");
             state.savepoint = has_savepoint.then_some(state.transaction);
             state.error("42501", "permission denied for table pg_type", out);
         } else if rolls_back && let Some(at) = state.savepoint.take() {
             state.transaction = at;
-            message(b'C', b"ROLLBACK\0", out);
+            complete("ROLLBACK", out);
         } else if asks_types {
             let (oid, at) = (self.mood_oid.to_string(), state.transaction);
             if sql.contains(&format!("[{oid}]")) {
                 let (oid, name) = (Some(oid.as_str()), Some(self.mood));
                 row_of(&[oid, name, oid, None, None, None, None], out);
             }
-            message(b'C', b"SELECT 1\0", out);
+            complete("SELECT 1", out);
             if asks_realm && !write_realm(system, started, out) {
                 state.savepoint = Some(at);
                 state.error("42501", "permission denied", out);
@@ -83,7 +83,7 @@ impl Server {
             let follows = is_standby.then_some(number.as_str());
             let (system, started) = (system.to_string(), started.to_string());
             row_of(&[Some(&system), Some(&started), timeline, None, follows], out);
-            message(b'C', b"SELECT 1\0", out);
+            complete("SELECT 1", out);
         } else if sql.contains("pg_is_in_recovery()") {
             self.asked_in_transaction |= state.is_said && state.transaction != Transaction::None;
             if state.is_refused(sql) {
@@ -95,7 +95,7 @@ impl Server {
         } else if sql.contains("set_config(E'TimeZone', E'here', false)") {
             state.zone = ZONE;
             message(b'T', &[0, 0], out);
-            message(b'C', b"SELECT 0\0", out);
+            complete("SELECT 0", out);
         } else {
             return false;
         }

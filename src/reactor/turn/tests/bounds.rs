@@ -72,7 +72,7 @@ fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
     while received(&mut session).is_empty() {
         served.reactor.turn();
     }
-    session.write_all(&message(b'Z', b"I")).unwrap();
+    session.write_all(&ready()).unwrap();
     served.turn_until(|reactor| reactor.io.windows.deadline().is_some());
     let token = served.reactor.io.sockets.single_socket().unwrap();
     let is_on = |served: &mut Served| {
