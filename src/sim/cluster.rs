@@ -2,19 +2,18 @@
 //! deadlines fire when nothing else is left to do.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::messages::{dismissal, error};
+use super::driver::{Answer, Driver};
+use super::messages::{dismissal, error, shut_down, too_many_clients};
+use super::names::Names;
 use super::server::Server;
-use crate::base::{Error, Instant, SystemFields};
+use crate::base::Instant;
 use crate::config::Config;
-use crate::connection::{Input, Peer, Role, StatementId};
-use crate::pool::{
-    ConnectionId, EndOptions, Output, Pool, PoolEvent, Query, QueryFlags, Response, Trace,
-};
+use crate::connection::{Role, StatementId};
+use crate::pool::{ConnectionId, EndOptions, Pool, PoolEvent, Query, QueryFlags, Trace};
 use crate::types::Params;
 
 /// The time of one turn of the loop. The pool hears in a later turn what follows from this one.
@@ -46,9 +45,6 @@ pub struct Host {
     frozen: bool,
 }
 
-/// The result of a call.
-pub type Answer = Result<Response, Error>;
-
 #[derive(Debug)]
 pub struct World {
     pub now: Instant,
@@ -73,10 +69,9 @@ pub struct World {
     /// How many bytes the hosts have sent so far.
     pub said: usize,
     links: BTreeMap<u64, (ConnectionId, usize)>,
-    /// Names that lead to other hosts than the one of their number, in this order.
-    names: BTreeMap<usize, Vec<usize>>,
-    /// For each session on its way, the addresses of its look-up that it has not tried.
-    others: BTreeMap<u64, Vec<SocketAddr>>,
+    names: Names,
+    /// For each session on its way, the hosts of its look-up that it has not tried.
+    others: BTreeMap<u64, Vec<usize>>,
     /// The host whose answer about its history is delayed, with everything that comes with that
     /// answer.
     pub delays_history: Option<usize>,
@@ -93,15 +88,6 @@ enum Arrival {
     Bytes(Vec<u8>),
     Closed(&'static str),
     Refused,
-}
-
-/// The input for an attempt at a host where no server listens.
-pub fn refused() -> Input<'static> {
-    let (syscall, address) = ("connect".into(), Some("10.0.0.1".to_owned()));
-    let fields =
-        SystemFields { errno: Some(-111), syscall, address, port: Some(5432), hostname: None };
-    let cause = Error::system("ECONNREFUSED", "connect ECONNREFUSED".to_owned(), fields);
-    Input::Unreached { why: "ECONNREFUSED".to_owned(), cause: Some(cause) }
 }
 
 impl World {
@@ -128,7 +114,7 @@ impl World {
             cores: None,
             said: 0,
             links: BTreeMap::new(),
-            names: BTreeMap::new(),
+            names: Names::default(),
             others: BTreeMap::new(),
             delays_history: None,
             delayed: Vec::new(),
@@ -168,11 +154,11 @@ impl World {
         flags: QueryFlags,
         params: Params,
     ) -> u32 {
-        let statement = self.pool.statement(sql);
         self.requests += 1;
         let request = self.requests;
-        self.pool.query(self.now, Query { request, lease, statement, params, flags });
-        self.pool.forget(statement);
+        self.ask_once(sql, |world, statement| {
+            world.pool.query(world.now, Query { request, lease, statement, params, flags });
+        });
         request
     }
 
@@ -219,8 +205,7 @@ impl World {
 
     /// Sends the requests to the hosts. The pool does not hear their answers yet.
     pub fn send(&mut self) {
-        self.pool.flush(self.now);
-        self.take_outputs();
+        self.flush();
     }
 
     /// Lets the hosts answer and the pool hear it, until neither has anything left to send. Only
@@ -235,34 +220,30 @@ impl World {
             self.now = self.now + TURN;
             self.turns += 1;
             for (id, arrival) in arrivals {
-                match arrival {
-                    Arrival::Connected => {
-                        let peer = Peer { nonce: [7; 18], local: true };
-                        if let Some((_, host)) = self.links.get(&id.to_bits()) {
-                            let others = self.others.remove(&id.to_bits()).unwrap_or_default();
-                            self.pool.reached(id, Self::address(*host), others);
-                        }
-                        if let Some(cores) = self.cores {
-                            self.pool.shares_cores(id, cores);
-                        }
-                        self.pool.handle_input(self.now, id, Input::Connected(peer));
-                    }
-                    Arrival::Bytes(bytes) => {
-                        let of = self.links.get(&id.to_bits()).map(|(_, host)| *host);
-                        let host = of.and_then(|host| self.hosts.get(host));
-                        self.now = self.now + host.map_or(Duration::ZERO, |host| host.round_trip);
-                        self.pool.handle_input(self.now, id, Input::Received(&bytes));
-                    }
-                    Arrival::Refused => {
-                        self.links.remove(&id.to_bits());
-                        self.pool.handle_input(self.now, id, refused());
-                    }
-                    Arrival::Closed(why) => {
-                        self.links.remove(&id.to_bits());
-                        let why = why.to_owned();
-                        self.pool.handle_input(self.now, id, Input::Closed { why });
-                    }
-                }
+                self.deliver(id, arrival);
+            }
+        }
+    }
+
+    fn deliver(&mut self, id: ConnectionId, arrival: Arrival) {
+        let host = self.links.get(&id.to_bits()).map(|(_, host)| *host);
+        match arrival {
+            Arrival::Connected => {
+                let others = self.others.remove(&id.to_bits()).unwrap_or_default();
+                self.reached(id, host.unwrap_or(usize::MAX), &others, [7; 18]);
+            }
+            Arrival::Bytes(bytes) => {
+                let host = host.and_then(|host| self.hosts.get(host));
+                self.now = self.now + host.map_or(Duration::ZERO, |host| host.round_trip);
+                self.received(id, &bytes);
+            }
+            Arrival::Refused => {
+                self.links.remove(&id.to_bits());
+                self.refused(id);
+            }
+            Arrival::Closed(why) => {
+                self.links.remove(&id.to_bits());
+                self.ended(id, why);
             }
         }
     }
@@ -270,9 +251,11 @@ impl World {
     /// Lets time pass, and stops at each deadline on the way.
     pub fn pass(&mut self, duration: Duration) {
         let end = self.now + duration;
-        while let Some((at, _)) = self.pool.poll_timeout()
-            && at <= end
-        {
+        loop {
+            let at = self.next_deadline();
+            if at > end {
+                break;
+            }
             self.now = self.now.max(at);
             self.pool.handle_timeout(self.now);
             self.settle();
@@ -367,7 +350,7 @@ impl World {
     /// does.
     pub fn shut_down(&mut self, host: usize) {
         let mut bytes = Vec::new();
-        error("FATAL", "57P01", "terminating connection due to administrator command", &mut bytes);
+        shut_down(&mut bytes);
         let links = self.links.values().filter(|(_, of)| *of == host).map(|(id, _)| *id);
         let links: Vec<_> = links.collect();
         for id in links {
@@ -389,112 +372,15 @@ impl World {
         self.links.values().filter(move |(_, of)| *of == host).map(|(id, _)| *id)
     }
 
-    fn take_outputs(&mut self) {
-        while let Some(output) = self.pool.poll_output() {
-            match output {
-                Output::Open { connection, host, address, last } => {
-                    self.open(connection, &host.name, address, &last);
-                }
-                Output::Write { connection } => self.write(connection),
-                Output::Close { connection, .. } => {
-                    if let Some((_, host)) = self.links.remove(&connection.to_bits())
-                        && let Some(host) = self.hosts.get_mut(host)
-                    {
-                        host.server.hang_up(connection.to_bits());
-                    }
-                    self.arrivals.retain(|(id, _)| *id != connection);
-                }
-                Output::Cancel { connection, .. } => self.cancels.push(connection),
-                Output::Completed { request, result } => {
-                    let earlier = self.answers.insert(request, result);
-                    assert!(earlier.is_none(), "request {request} was answered twice");
-                }
-                Output::Types { request, .. } => self.typed.push(request),
-                Output::Traced { request, trace } => {
-                    assert!(!self.answers.contains_key(&request), "the trace comes first");
-                    let earlier = self.traces.insert(request, trace);
-                    assert!(earlier.is_none(), "request {request} was traced twice");
-                }
-                Output::Event(event) => self.events.push(event),
-            }
-        }
-    }
-
     /// From now on the name of a host leads to another server. Open connections stay where they
     /// are.
     pub fn readdress(&mut self, name: usize, host: usize) {
-        self.names.insert(name, vec![host]);
+        self.names.lead(name, vec![host]);
     }
 
     /// From now on the name of a host leads to all of these, in this order.
     pub fn spread(&mut self, name: usize, hosts: &[usize]) {
-        self.names.insert(name, hosts.to_vec());
-    }
-
-    fn address(host: usize) -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, u8::try_from(host).unwrap_or(u8::MAX)], 5432))
-    }
-
-    fn open(
-        &mut self,
-        id: ConnectionId,
-        name: &str,
-        address: Option<SocketAddr>,
-        last: &[SocketAddr],
-    ) {
-        // Hosts are named h0, h1, ...
-        let number = name.trim_start_matches('h').split(':').next().unwrap_or("");
-        let Ok(number) = number.parse::<usize>() else { return };
-        let mut targets = self.names.get(&number).cloned().unwrap_or_else(|| vec![number]);
-        targets.sort_by_key(|n| last.iter().position(|last| *last == Self::address(*n)));
-        if let Some(address) = address {
-            targets = (0..self.hosts.len()).filter(|n| Self::address(*n) == address).collect();
-        }
-        // An address that does not answer loses the race.
-        let is_there = |n: &usize| {
-            let reach = self.hosts.get(*n).map(|host| host.reach);
-            !matches!(reach, None | Some(Reach::Refusing | Reach::BlackHole))
-        };
-        let first = targets.iter().position(is_there).unwrap_or(0);
-        let Some(&number) = targets.get(first) else { return };
-        let others = targets.iter().skip(first + 1).map(|n| Self::address(*n)).collect();
-        self.others.insert(id.to_bits(), others);
-        self.attempts.push(number);
-        let Some(host) = self.hosts.get_mut(number) else { return };
-        self.links.insert(id.to_bits(), (id, number));
-        match host.reach {
-            Reach::Open => {
-                host.server.accept(id.to_bits());
-                if host.frozen {
-                    self.stalled.insert(id.to_bits(), Vec::new());
-                }
-                self.arrivals.push((id, Arrival::Connected));
-            }
-            Reach::Silent => self.arrivals.push((id, Arrival::Connected)),
-            reach @ (Reach::Full | Reach::Denying) => {
-                let mut bytes = Vec::new();
-                let (code, text) = match reach {
-                    Reach::Denying => ("28P01", "password authentication failed for user \"u\""),
-                    _ => ("53300", "sorry, too many clients already"),
-                };
-                error("FATAL", code, text, &mut bytes);
-                let said =
-                    [Arrival::Connected, Arrival::Bytes(bytes), Arrival::Closed("end of stream")];
-                self.arrivals.extend(said.into_iter().map(|arrival| (id, arrival)));
-            }
-            Reach::BlackHole => {}
-            Reach::Refusing => self.arrivals.push((id, Arrival::Refused)),
-        }
-    }
-
-    fn write(&mut self, id: ConnectionId) {
-        let bytes = self.pool.outgoing(id).to_vec();
-        self.pool.advance(id, bytes.len());
-        self.written += bytes.len();
-        match self.stalled.get_mut(&id.to_bits()) {
-            Some(held) => held.extend_from_slice(&bytes),
-            None => self.receive(id, &bytes),
-        }
+        self.names.lead(name, hosts.to_vec());
     }
 
     /// Delivers the answers that were delayed.
@@ -518,5 +404,104 @@ impl World {
                 arrivals.push((id, Arrival::Bytes(answer)));
             }
         }
+    }
+}
+
+impl Driver for World {
+    fn pool(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn names(&mut self) -> &mut Names {
+        &mut self.names
+    }
+
+    fn cores(&self) -> Option<usize> {
+        self.cores
+    }
+
+    fn open(&mut self, id: ConnectionId, hosts: Vec<usize>) {
+        // An address that does not answer loses the race.
+        let is_there = |n: &usize| {
+            let reach = self.hosts.get(*n).map(|host| host.reach);
+            !matches!(reach, None | Some(Reach::Refusing | Reach::BlackHole))
+        };
+        let first = hosts.iter().position(is_there).unwrap_or(0);
+        let Some(&number) = hosts.get(first) else { return };
+        self.others.insert(id.to_bits(), hosts.into_iter().skip(first + 1).collect());
+        self.attempts.push(number);
+        let Some(host) = self.hosts.get_mut(number) else { return };
+        self.links.insert(id.to_bits(), (id, number));
+        match host.reach {
+            Reach::Open => {
+                host.server.accept(id.to_bits());
+                if host.frozen {
+                    self.stalled.insert(id.to_bits(), Vec::new());
+                }
+                self.arrivals.push((id, Arrival::Connected));
+            }
+            Reach::Silent => self.arrivals.push((id, Arrival::Connected)),
+            reach @ (Reach::Full | Reach::Denying) => {
+                let mut bytes = Vec::new();
+                match reach {
+                    Reach::Denying => {
+                        let text = "password authentication failed for user \"u\"";
+                        error("FATAL", "28P01", text, &mut bytes);
+                    }
+                    _ => too_many_clients(&mut bytes),
+                }
+                let said =
+                    [Arrival::Connected, Arrival::Bytes(bytes), Arrival::Closed("end of stream")];
+                self.arrivals.extend(said.into_iter().map(|arrival| (id, arrival)));
+            }
+            Reach::BlackHole => {}
+            Reach::Refusing => self.arrivals.push((id, Arrival::Refused)),
+        }
+    }
+
+    fn write(&mut self, id: ConnectionId) {
+        let waiting = self.pool.outgoing(id).len();
+        let bytes = self.take_outgoing(id, waiting);
+        self.written += bytes.len();
+        match self.stalled.get_mut(&id.to_bits()) {
+            Some(held) => held.extend_from_slice(&bytes),
+            None => self.receive(id, &bytes),
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId, _terminate: &[u8]) {
+        if let Some((_, host)) = self.links.remove(&id.to_bits())
+            && let Some(host) = self.hosts.get_mut(host)
+        {
+            host.server.hang_up(id.to_bits());
+        }
+        self.arrivals.retain(|(of, _)| *of != id);
+    }
+
+    fn cancel(&mut self, id: ConnectionId) {
+        self.cancels.push(id);
+    }
+
+    fn trace(&mut self, request: u32, trace: Trace) {
+        assert!(!self.answers.contains_key(&request), "the trace comes first");
+        let earlier = self.traces.insert(request, trace);
+        assert!(earlier.is_none(), "request {request} was traced twice");
+    }
+
+    fn complete(&mut self, request: u32, result: Answer) {
+        let earlier = self.answers.insert(request, result);
+        assert!(earlier.is_none(), "request {request} was answered twice");
+    }
+
+    fn tell_types(&mut self, request: u32) {
+        self.typed.push(request);
+    }
+
+    fn hear(&mut self, event: PoolEvent) {
+        self.events.push(event);
     }
 }

@@ -6,9 +6,11 @@ mod absence_scenarios;
 #[cfg(test)]
 mod address_scenarios;
 pub mod cluster;
+mod driver;
 pub mod fuzz;
 pub mod growth;
 mod messages;
+mod names;
 pub mod server;
 pub mod storm;
 

@@ -10,6 +10,7 @@ use super::ledger::Ledger;
 use super::visits::{Visit, VisitStage};
 use crate::connection::StatementId;
 use crate::pool::{EndOptions, Query, QueryFlags};
+use crate::sim::driver::Driver;
 use crate::types::Params;
 
 const MOST_UNANSWERED: usize = 24;
@@ -267,12 +268,9 @@ impl Storm {
         }
         let key = self.has_seat().then(|| self.apps.next_key());
         let sql = key.as_ref().map_or("SELECT".to_owned(), |key| format!("INSERT {key}"));
-        let statement = self.pool.statement(&sql);
         let request = self.next_request(What::Probe(key), false);
         self.note(|| format!("#{request} {sql} after the last fault"));
-        let (lease, params, flags) = (None, Params::new(), QueryFlags::default());
-        self.pool.query(self.now, Query { request, lease, statement, params, flags });
-        self.pool.forget(statement);
+        self.ask_once(&sql, |storm, statement| storm.ask_plainly(request, statement));
     }
 
     /// A read that takes as long as the storm likes.
@@ -280,9 +278,14 @@ impl Storm {
         let statement = self.statements().slow_read;
         let request = self.next_request(What::Read, false);
         self.note(|| format!("#{request} a long read"));
+        self.ask_plainly(request, statement);
+        request
+    }
+
+    /// Asks without values and in no session, and never gives it up.
+    fn ask_plainly(&mut self, request: u32, statement: StatementId) {
         let (lease, params, flags) = (None, Params::new(), QueryFlags::default());
         self.pool.query(self.now, Query { request, lease, statement, params, flags });
-        request
     }
 
     /// An INSERT, in one of the ways that there are.
@@ -307,10 +310,7 @@ impl Storm {
             true => format!("SELECT write({key}){slow}"),
             false => format!("INSERT {key}{slow}"),
         };
-        let statement = self.pool.statement(&sql);
-        let request = self.ask(what, statement, lease, flags, false);
-        self.pool.forget(statement);
-        request
+        self.ask_once(&sql, |storm, statement| storm.ask(what, statement, lease, flags, false))
     }
 
     pub(super) fn read(&mut self) {

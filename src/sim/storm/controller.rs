@@ -14,7 +14,8 @@ use super::network::{Backend, IDLE_CUT, Link, Stage};
 use super::nodes::Power;
 use crate::base::Instant;
 use crate::connection::Role;
-use crate::sim::messages::{dismissal, error, quick_death, unreplicated};
+use crate::sim::driver::Driver;
+use crate::sim::messages::{dismissal, error, quick_death, shut_down, unreplicated};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
@@ -251,7 +252,7 @@ impl Storm {
                 self.events.forget_fence(node);
             }
             Deed::RestoreNames => {
-                let moved = self.nodes.restore_names();
+                let moved = self.nodes.names.restore();
                 moved.into_iter().for_each(|node| self.events.forget_fence(node));
             }
             Deed::CrashAll => (0..self.nodes.all.len()).for_each(|n| self.stop(n, Stop::Killed)),
@@ -517,10 +518,6 @@ enum Stop {
     Killed,
     Silent,
     Said(fn(&mut Vec<u8>)),
-}
-
-pub(super) fn shut_down(out: &mut Vec<u8>) {
-    error("FATAL", "57P01", "terminating connection due to administrator command", out);
 }
 
 impl Link {

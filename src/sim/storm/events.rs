@@ -76,7 +76,7 @@ impl Storm {
             return Err("a fence of a server that does not serve".to_owned());
         }
         self.events.seat = None;
-        let number = self.nodes.found_at(host, None, &[]).first().copied().unwrap_or(usize::MAX);
+        let number = self.nodes.names.find(host, None, &[]).first().copied().unwrap_or(usize::MAX);
         let Some(node) = self.nodes.get(number) else {
             return Err("a fence of no host".to_owned());
         };

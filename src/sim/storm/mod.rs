@@ -34,17 +34,13 @@ use network::{Backend, Errand, IDLE_CUT, Link, Stage};
 use nodes::{Node, Nodes, Power};
 pub use run::run;
 
-use super::cluster::refused;
-use super::messages::{error, unreplicated};
+use super::driver::{Answer, Driver};
+use super::messages::{error, too_many_clients, unreplicated};
+use super::names::Names;
 use super::server::Pause;
 use crate::base::Instant;
 use crate::config::{Config, TargetSessionAttrs};
-use crate::connection::{Input, Peer};
-use crate::pool::{ConnectionId, Output, Pool};
-
-/// How many times in a row a deadline may be due again at once, in a loop that has nothing else to
-/// do.
-const BUSY_LOOP: usize = 20;
+use crate::pool::{ConnectionId, Pool, PoolEvent, Trace};
 
 #[derive(Debug)]
 struct Storm {
@@ -103,27 +99,14 @@ impl Storm {
         }
     }
 
-    /// Ends a turn of the loop, as the reactor does.
+    /// Ends a turn of the loop. The pool must be in order then.
     fn end_turn(&mut self) {
-        let is_due = |pool: &mut Pool, now| pool.poll_timeout().is_some_and(|(at, _)| at <= now);
         self.supply_values();
-        for round in 0.. {
-            if is_due(&mut self.pool, self.now) {
-                self.wakes += 1;
-                self.pool.handle_timeout(self.now);
-            }
-            self.take_outputs();
-            self.pool.flush(self.now);
-            self.take_outputs();
-            if !is_due(&mut self.pool, self.now) {
-                break;
-            }
-            if round == BUSY_LOOP {
-                let what = self.pool.poll_timeout();
-                return self.fail(format!("a busy loop: {what:?} is due again and again"));
-            }
+        match self.finish_turn() {
+            Ok(wakes) => self.wakes += wakes,
+            Err(why) => return self.fail(format!("a busy loop: {why}")),
         }
-        self.write();
+        self.write_some();
         let audited = self.pool.audit(self.now).and_then(|()| self.check_line());
         let in_time = audited.and_then(|()| self.check_limits());
         let right =
@@ -135,39 +118,14 @@ impl Storm {
         }
     }
 
-    fn take_outputs(&mut self) {
-        while let Some(output) = self.pool.poll_output() {
-            match output {
-                Output::Open { connection, host, address, last } => {
-                    self.nodes.lookups += usize::from(address.is_none());
-                    let mut others = self.nodes.found_at(&host.name, address, &last);
-                    let node = others.remove(0);
-                    self.next_link += 1;
-                    let number = self.next_link;
-                    self.note(|| format!("link {number} to h{node}"));
-                    self.links.insert(number, Link::new(connection, node, others));
-                    self.numbers.insert(connection.to_bits(), number);
-                }
-                Output::Write { connection } => drop(self.unwritten.insert(connection)),
-                Output::Close { connection, terminate } => self.left(connection, &terminate),
-                Output::Cancel { connection, .. } => self.send_cancel(connection),
-                Output::Completed { request, result } => self.answered(request, result),
-                Output::Types { request, .. } => self.apps.values_due.push(request),
-                Output::Traced { request, trace } => self.traced(request, trace),
-                Output::Event(event) => self.heard(&event),
-            }
-        }
-    }
-
-    fn write(&mut self) {
+    fn write_some(&mut self) {
         for id in std::mem::take(&mut self.unwritten) {
             let waiting = self.pool.outgoing(id).len();
             if waiting == 0 {
                 continue;
             }
             let count = self.dice.part(waiting);
-            let bytes = self.pool.outgoing(id).get(..count).unwrap_or_default().to_vec();
-            self.pool.advance(id, count);
+            let bytes = self.take_outgoing(id, count);
             if count < waiting {
                 self.unwritten.insert(id);
             }
@@ -179,29 +137,6 @@ impl Storm {
                 }
             }
         }
-    }
-
-    /// The pool has closed a connection.
-    fn left(&mut self, connection: ConnectionId, terminate: &[u8]) {
-        self.unwritten.remove(&connection);
-        let Some(number) = self.numbers.remove(&connection.to_bits()) else { return };
-        self.losses += 1;
-        self.note(|| format!("link {number} is left"));
-        let Some(link) = self.links.get_mut(&number) else { return };
-        link.left = true;
-        link.to_pool.clear();
-        link.to_server.extend_from_slice(terminate);
-        if link.stage == Stage::Connecting {
-            self.links.remove(&number);
-        }
-    }
-
-    fn send_cancel(&mut self, connection: ConnectionId) {
-        let Some(&link) = self.numbers.get(&connection.to_bits()) else { return };
-        let Some(node) = self.links.get(&link).map(|link| link.node) else { return };
-        self.note(|| format!("link {link}: a CancelRequest"));
-        let deadline = self.now + self.config.connect_timeout;
-        self.errands.push(Errand { link, connection, node, signalled: false, deadline });
     }
 
     /// One CancelRequest makes progress.
@@ -311,7 +246,7 @@ impl Storm {
         } else if node.is_barred {
             error("FATAL", "28000", "no pg_hba.conf entry for host", &mut said);
         } else if node.server.session_count() >= node.session_limit {
-            error("FATAL", "53300", "sorry, too many clients already", &mut said);
+            too_many_clients(&mut said);
         }
         if !said.is_empty() {
             link.close("end of stream", &said);
@@ -362,19 +297,14 @@ impl Storm {
             self.links.remove(&number);
             self.numbers.remove(&id.to_bits());
             self.note(|| format!("link {number} is refused"));
-            self.pool.handle_input(self.now, id, refused());
+            self.refused(id);
         } else {
             link.stage = Stage::Accepted;
-            if let Some(cores) = self.cores {
-                self.pool.shares_cores(id, cores);
-            }
-            let others = link.others.iter().map(|node| nodes::address_of(*node)).collect();
-            self.pool.reached(id, nodes::address_of(link.node), others);
+            let (node, others) = (link.node, link.others.clone());
             // No other session has these random bytes.
             let mut nonce = [7; 18];
             nonce[10..].copy_from_slice(&number.to_be_bytes());
-            let peer = Peer { nonce, local: true };
-            self.pool.handle_input(self.now, id, Input::Connected(peer));
+            self.reached(id, node, &others, nonce);
         }
     }
 
@@ -388,7 +318,7 @@ impl Storm {
         if !link.to_pool.is_empty() {
             let count = self.dice.part(link.to_pool.len());
             let bytes: Vec<_> = link.to_pool.drain(..count).collect();
-            self.pool.handle_input(self.now, id, Input::Received(&bytes));
+            self.received(id, &bytes);
         } else if let Some(why) = link.ending {
             let harmless = why == IDLE_CUT && !link.is_written_to;
             self.links.remove(&number);
@@ -400,7 +330,7 @@ impl Storm {
             }
             // Bytes that were not written yet are not lost with the connection.
             let asked = self.pool.waits_for(id);
-            self.pool.handle_input(self.now, id, Input::Closed { why: why.to_owned() });
+            self.ended(id, why);
             if harmless && !asked {
                 self.events.expects_no_doubt = true;
                 self.take_outputs();
@@ -491,13 +421,81 @@ impl Storm {
         let pause = match self.dice.below(100) {
             0..72 => self.dice.time(short.start, short.end),
             72..92 => {
-                let pool = self.pool.poll_timeout().map_or(Instant::NEVER, |(at, _)| at);
-                let next = pool.min(self.next_deed_at());
+                let next = self.next_deadline().min(self.next_deed_at());
                 next.since(self.now).min(Duration::from_secs(10))
             }
             92..99 => self.dice.time(short.end, Duration::from_millis(800)),
             _ => self.dice.time(Duration::from_millis(800), Duration::from_secs(6)),
         };
         self.now = self.now + pause;
+    }
+}
+
+impl Driver for Storm {
+    fn pool(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn names(&mut self) -> &mut Names {
+        &mut self.nodes.names
+    }
+
+    fn cores(&self) -> Option<usize> {
+        self.cores
+    }
+
+    fn open(&mut self, connection: ConnectionId, mut hosts: Vec<usize>) {
+        let node = hosts.remove(0);
+        self.next_link += 1;
+        let number = self.next_link;
+        self.note(|| format!("link {number} to h{node}"));
+        self.links.insert(number, Link::new(connection, node, hosts));
+        self.numbers.insert(connection.to_bits(), number);
+    }
+
+    fn write(&mut self, connection: ConnectionId) {
+        self.unwritten.insert(connection);
+    }
+
+    fn close(&mut self, connection: ConnectionId, terminate: &[u8]) {
+        self.unwritten.remove(&connection);
+        let Some(number) = self.numbers.remove(&connection.to_bits()) else { return };
+        self.losses += 1;
+        self.note(|| format!("link {number} is left"));
+        let Some(link) = self.links.get_mut(&number) else { return };
+        link.left = true;
+        link.to_pool.clear();
+        link.to_server.extend_from_slice(terminate);
+        if link.stage == Stage::Connecting {
+            self.links.remove(&number);
+        }
+    }
+
+    fn cancel(&mut self, connection: ConnectionId) {
+        let Some(&link) = self.numbers.get(&connection.to_bits()) else { return };
+        let Some(node) = self.links.get(&link).map(|link| link.node) else { return };
+        self.note(|| format!("link {link}: a CancelRequest"));
+        let deadline = self.now + self.config.connect_timeout;
+        self.errands.push(Errand { link, connection, node, signalled: false, deadline });
+    }
+
+    fn trace(&mut self, request: u32, trace: Trace) {
+        self.traced(request, trace);
+    }
+
+    fn complete(&mut self, request: u32, result: Answer) {
+        self.answered(request, result);
+    }
+
+    fn tell_types(&mut self, request: u32) {
+        self.apps.values_due.push(request);
+    }
+
+    fn hear(&mut self, event: PoolEvent) {
+        self.heard(&event);
     }
 }

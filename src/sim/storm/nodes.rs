@@ -3,11 +3,9 @@
 //! A commit is answered once a live standby has it, as with `synchronous_standby_names = 'ANY 1
 //! (...)'`. So an acknowledged commit is on two nodes of three, and survives the loss of one.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-
 use crate::base::Instant;
 use crate::connection::Role;
+use crate::sim::names::Names;
 use crate::sim::server::Server;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,18 +79,9 @@ pub(super) struct Nodes {
     pub(super) rewinds: usize,
     /// Two nodes were promoted side by side.
     pub(super) were_split: bool,
-    /// Names that lead to other nodes than the one of their number, in this order.
-    moved: BTreeMap<usize, Vec<usize>>,
+    pub(super) names: Names,
     /// Some names have led to other nodes at any time in this storm.
     pub(super) were_moved: bool,
-    /// A name that leads to several nodes gives one of them at each look-up, in turn.
-    pub(super) take_turns: bool,
-    /// How often names were looked up.
-    pub(super) lookups: usize,
-}
-
-pub(super) fn address_of(node: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, u8::try_from(node).unwrap_or(u8::MAX)], 5432))
 }
 
 impl Nodes {
@@ -108,9 +97,7 @@ impl Nodes {
             rewinds: 0,
             were_split: false,
             were_moved: false,
-            take_turns: false,
-            lookups: 0,
-            moved: BTreeMap::new(),
+            names: Names::default(),
         };
         (0..count).for_each(|node| nodes.count_start(node));
         nodes
@@ -125,34 +112,9 @@ impl Nodes {
         }
     }
 
-    /// The nodes that an attempt tries, in this order: those to which the name leads now, or the
-    /// one at an address.
-    pub(super) fn found_at(
-        &self,
-        name: &str,
-        address: Option<SocketAddr>,
-        last: &[SocketAddr],
-    ) -> Vec<usize> {
-        // Hosts are named h0, h1, ...
-        let number = name.trim_start_matches('h').split(':').next().unwrap_or("");
-        let number = number.parse().unwrap_or(usize::MAX);
-        let at = |address| (0..self.all.len()).find(|node| address_of(*node) == address);
-        if let Some(address) = address {
-            return vec![at(address).unwrap_or(usize::MAX)];
-        }
-        let mut named = self.moved.get(&number).cloned().unwrap_or_else(|| vec![number]);
-        if self.take_turns && !named.is_empty() {
-            let turn = self.lookups % named.len();
-            named.rotate_left(turn);
-            named.truncate(1);
-        }
-        named.sort_by_key(|node| last.iter().position(|last| *last == address_of(*node)));
-        named
-    }
-
     /// From now on the node's name leads to the leader. Open connections stay where they are.
     pub(super) fn readdress(&mut self, node: usize) {
-        self.moved.insert(node, vec![self.leader]);
+        self.names.lead(node, vec![self.leader]);
         self.were_moved = true;
     }
 
@@ -161,22 +123,17 @@ impl Nodes {
     pub(super) fn spread(&mut self, node: usize) {
         let standby = self.standbys().next().unwrap_or(node);
         let other = if node == self.leader { standby } else { self.leader };
-        self.moved.insert(node, vec![node, other]);
+        self.names.lead(node, vec![node, other]);
         self.were_moved = true;
     }
 
     /// Whether a name leads to the leader, and to another node too.
     pub(super) fn has_spread_names(&self) -> bool {
-        self.moved.values().any(|nodes| nodes.len() > 1 && nodes.contains(&self.leader))
+        self.names.moved().any(|nodes| nodes.len() > 1 && nodes.contains(&self.leader))
     }
 
     pub(super) fn has_moved_names(&self) -> bool {
-        !self.moved.is_empty()
-    }
-
-    /// Leads each name to its own node again. Returns the nodes whose names led elsewhere.
-    pub(super) fn restore_names(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.moved).into_keys().collect()
+        self.names.moved().next().is_some()
     }
 
     pub(super) fn get(&self, node: usize) -> Option<&Node> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Storm;
 use super::applications::Applications;
-use super::controller::{Controller, shut_down};
+use super::controller::Controller;
 use super::dice::Dice;
 use super::events::Events;
 use super::network::{Backend, Link, Stage};
@@ -15,6 +15,8 @@ use crate::base::Instant;
 use crate::config::{Config, RoleCheck, TargetSessionAttrs, from_json};
 use crate::connection::Role;
 use crate::pool::Pool;
+use crate::sim::driver::Driver;
+use crate::sim::messages::shut_down;
 use crate::sim::server::Reports;
 
 /// How many things happen in one storm.
@@ -234,8 +236,7 @@ impl Storm {
     }
 
     fn pass_to_next_deadline(&mut self, most: Duration) {
-        let next = self.pool.poll_timeout().map_or(Instant::NEVER, |(at, _)| at);
-        self.now = next.min(self.now + most).max(self.now);
+        self.now = self.next_deadline().min(self.now + most).max(self.now);
         self.end_turn();
     }
 
@@ -261,10 +262,10 @@ impl Storm {
         // This leaves a session open, and lets no time pass.
         self.read();
         self.settle();
-        (self.nodes.take_turns, self.events.expects_no_fence) = (true, true);
+        (self.nodes.names.take_turns, self.events.expects_no_fence) = (true, true);
         (0..4).for_each(|_| self.read());
         self.settle();
-        (self.nodes.take_turns, self.events.expects_no_fence) = (false, false);
+        (self.nodes.names.take_turns, self.events.expects_no_fence) = (false, false);
     }
 
     /// On a host in order, a query may take as long as it likes.
@@ -305,7 +306,7 @@ impl Storm {
         let probes = usize::try_from(probes).unwrap_or(usize::MAX);
         let most = IDLE_WAKES + self.config.hosts.len().saturating_mul(probes);
         let end = self.now + IDLE;
-        while self.pool.poll_timeout().is_some_and(|(at, _)| at <= end) && self.failure.is_none() {
+        while self.next_deadline() <= end && self.failure.is_none() {
             self.pass_to_next_deadline(IDLE);
             self.settle();
             // While connections are missing that `minIdle` asks for, the pool keeps trying to open

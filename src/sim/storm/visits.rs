@@ -7,6 +7,7 @@ use super::Storm;
 use super::ask::What;
 use crate::base::Error;
 use crate::pool::{QueryFlags, Response};
+use crate::sim::driver::Driver;
 
 const MOST_VISITS: usize = 5;
 
@@ -122,9 +123,9 @@ impl Storm {
                     if let Some(visit) = self.apps.visits.get_mut(number) {
                         visit.has_set = true;
                     }
-                    let set = self.pool.statement("SET x");
-                    self.ask(What::Set(number), set, lease, flags, false);
-                    self.pool.forget(set);
+                    self.ask_once("SET x", |storm, statement| {
+                        storm.ask(What::Set(number), statement, lease, flags, false)
+                    });
                 }
                 3 if !flags.has(QueryFlags::TRANSACTION) => self.say_transaction(number),
                 _ => drop(self.insert(What::Insert(number, key.clone()), &key, lease, flags)),
@@ -160,9 +161,7 @@ impl Storm {
         {
             self.cancel_visit(number, lease);
         }
-        let statement = self.pool.statement(sql);
-        self.ask(what, statement, lease, flags, false);
-        self.pool.forget(statement);
+        self.ask_once(sql, |storm, statement| storm.ask(what, statement, lease, flags, false));
     }
 
     /// Makes a transaction by statements, all at once, as the visit's last calls.
@@ -172,9 +171,9 @@ impl Storm {
         visit.unanswered += 2;
         let (lease, flags) = (visit.lease, visit.flags);
         for sql in ["BEGIN", "SELECT", "ROLLBACK"] {
-            let statement = self.pool.statement(sql);
-            self.ask(What::Set(number), statement, lease, flags, false);
-            self.pool.forget(statement);
+            self.ask_once(sql, |storm, statement| {
+                storm.ask(What::Set(number), statement, lease, flags, false)
+            });
         }
     }
 
@@ -208,9 +207,9 @@ impl Storm {
         let end = flags.with(QueryFlags::END);
         let (sql, end) =
             if commits { ("COMMIT", end.with(QueryFlags::COMMIT)) } else { ("ROLLBACK", end) };
-        let statement = self.pool.statement(sql);
-        self.ask(What::PartEnd(number, index, commits), statement, lease, end, false);
-        self.pool.forget(statement);
+        self.ask_once(sql, |storm, statement| {
+            storm.ask(What::PartEnd(number, index, commits), statement, lease, end, false)
+        });
     }
 
     pub(super) fn part_inserted(
