@@ -191,27 +191,6 @@ impl Calls {
         end.is_some_and(|call| call.sent_to().is_some())
     }
 
-    fn place_leased(
-        &mut self,
-        now: Instant,
-        key: Key<Call>,
-        number: NonZeroU32,
-        cx: &mut Context<'_>,
-    ) {
-        let Some(lease) = self.leases.get_mut(number) else {
-            return self.finish_call(key, Err(given_back()));
-        };
-        if let Some(id) = lease.connection() {
-            self.send_leased(now, key, number, id, cx);
-        } else if let Some(error) = lease.gone() {
-            let error = error.clone();
-            self.refuse_gone(key, &error);
-        } else {
-            lease.hold_in_front(key);
-            self.stand_in_line(number);
-        }
-    }
-
     fn send_leased(
         &mut self,
         now: Instant,
@@ -307,10 +286,17 @@ impl Calls {
             && let Some(next) = lease.first_held()
             && !self.must_wait(lease, next, cx)
         {
-            if let Some(lease) = self.leases.get_mut(number) {
-                lease.next_held();
+            let Some(lease) = self.leases.get_mut(number) else { return };
+            lease.next_held();
+            if let Some(id) = lease.connection() {
+                self.send_leased(now, next, number, id, cx);
+            } else if let Some(error) = lease.gone() {
+                let error = error.clone();
+                self.refuse_gone(next, &error);
+            } else {
+                lease.hold_in_front(next);
+                self.stand_in_line(number);
             }
-            self.place_leased(now, next, number, cx);
         }
     }
 
