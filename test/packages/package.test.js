@@ -3,7 +3,7 @@
 // for old systems and for other platforms.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   appendFile,
@@ -230,11 +230,15 @@ test('the addon has one export, and is small enough', async () => {
 test('packed, it installs without Rust in an empty folder and follows a failover', async () => {
   const project = await installed(path.join(folder, 'tarballs'));
   try {
+    const program = path.join(project.folder, 'node_modules', '.bin', 'hyperiondb-client');
+    const shell = process.platform === 'win32';
+    const said = execFileSync(program, ['--version'], { encoding: 'utf8', shell });
+    assert.equal(said.trim(), version());
     const servers = await startServers();
     try {
       queryInEachWay(project, servers.options);
-      const said = await smoke({ ...project, command: [process.execPath], servers });
-      assert.match(said, /"acknowledged":\d+/);
+      const seen = await smoke({ ...project, command: [process.execPath], servers });
+      assert.match(seen, /"acknowledged":\d+/);
     } finally {
       await servers.close();
     }
