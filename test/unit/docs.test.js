@@ -130,7 +130,7 @@ test('each command of npm that a document names is in package.json', () => {
 
 test('docs/TESTING.md names each file of tests, so that a change finds those that it needs', () => {
   const text = read('docs/TESTING.md');
-  const tests = /^test\/.*\.test\.js$|^src\/sim\/(\w+_scenarios|storm\/\w+)\.rs$/;
+  const tests = /^test\/.*\.test\.js$|^src\/sim\/(scenarios|storm)\/\w+\.rs$/;
   for (const name of all.filter((file) => tests.test(file))) {
     const file = path.posix.basename(name);
     assert.ok(text.includes(`/${file}\``) || text.includes(`\`${file}\``), name);

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::cluster::{Reach, World};
-use super::scenarios::config;
+use super::config;
 use crate::base::{Error, ErrorClass, Outcome};
 use crate::connection::Role;
 use crate::pool::{PoolEvent, QueryFlags};
+use crate::sim::cluster::{Reach, World};
 
 const NONE: QueryFlags = QueryFlags(0);
 const ROLES: [Role; 2] = [Role::ReadWrite, Role::Standby];

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::cluster::{Reach, World};
-use super::scenarios::{answered, config};
+use super::{answered, config};
 use crate::connection::Role;
 use crate::pool::{PoolEvent, QueryFlags};
+use crate::sim::cluster::{Reach, World};
 use crate::types::Params;
 
 const NONE: QueryFlags = QueryFlags(0);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::cluster::{Reach, World};
-use super::scenarios::{answered, config};
+use super::{answered, config};
 use crate::cluster::Decision;
 use crate::connection::Role;
 use crate::pool::{PoolEvent, QueryFlags};
+use crate::sim::cluster::{Reach, World};
 
 const NONE: QueryFlags = QueryFlags(0);
 const PRIMARY: Role = Role::ReadWrite;

@@ -7,11 +7,11 @@ mod rollbacks;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::cluster::World;
 use crate::base::Outcome;
 use crate::config::from_json;
 use crate::connection::{Role, StatementId};
 use crate::pool::{EndOptions, PoolEvent, QueryFlags};
+use crate::sim::cluster::World;
 use crate::types::Params;
 
 const NONE: QueryFlags = QueryFlags(0);

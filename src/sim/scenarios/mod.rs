@@ -1,5 +1,18 @@
 //! Failovers, fences and lost connections in virtual time.
 
+mod absence;
+mod address;
+mod lease;
+mod lifetime;
+mod load;
+mod mode;
+mod overtaking;
+mod pooled;
+mod renewal;
+mod report;
+mod rival;
+mod value;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -14,7 +27,7 @@ const NONE: QueryFlags = QueryFlags(0);
 
 pub(super) fn config(hosts: usize, options: serde_json::Value) -> Config {
     let hosts: Vec<_> = (0..hosts).map(|n| format!("h{n}")).collect();
-    // No connection is closed for its age here. `lifetime_scenarios` tests that.
+    // No connection is closed for its age here. `lifetime` tests that.
     let mut all = serde_json::json!({
         "hosts": hosts, "user": "u", "poolSize": 3, "idleTimeoutMs": 0, "maxLifetimeMs": 0,
     });

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::cluster::{Reach, World};
 use crate::config::from_json;
 use crate::connection::Role;
 use crate::pool::QueryFlags;
+use crate::sim::cluster::{Reach, World};
 
 const NONE: QueryFlags = QueryFlags(0);
 const PRIMARY: Role = Role::ReadWrite;

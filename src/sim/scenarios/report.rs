@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::cluster::World;
-use super::scenarios::{answered, config};
-use super::server::Reports;
+use super::{answered, config};
 use crate::connection::Role;
 use crate::pool::{PoolEvent, QueryFlags};
+use crate::sim::cluster::World;
+use crate::sim::server::Reports;
 
 const NONE: QueryFlags = QueryFlags(0);
 const PRIMARY: Role = Role::ReadWrite;

@@ -4,11 +4,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::cluster::World;
-use super::scenarios::{answered, config};
+use super::{answered, config};
 use crate::base::Outcome;
 use crate::connection::Role;
 use crate::pool::{Query, QueryFlags};
+use crate::sim::cluster::World;
 use crate::types::Params;
 
 const LATE: QueryFlags = QueryFlags::VALUES_TO_COME.with(QueryFlags::CANCELLABLE);

@@ -4,10 +4,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::cluster::World;
 use crate::config::from_json;
 use crate::connection::Role;
 use crate::pool::QueryFlags;
+use crate::sim::cluster::World;
 use crate::types::Params;
 
 const NONE: QueryFlags = QueryFlags(0);

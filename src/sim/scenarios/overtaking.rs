@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::cluster::World;
-use super::scenarios::{answered, config};
+use super::{answered, config};
 use crate::base::Outcome;
 use crate::connection::{Role, StatementId};
 use crate::pool::QueryFlags;
+use crate::sim::cluster::World;
 
 const PRIMARY: Role = Role::ReadWrite;
 /// How long a request may run before the requests behind it are sent elsewhere.
@@ -124,7 +124,7 @@ fn the_first_answer_counts_wherever_it_comes_from() {
     world.pool.flush(world.now);
     world.now = world.now + OVERDUE;
     // The second session is as slow as the first.
-    world.hosts[0].reach = super::cluster::Reach::Silent;
+    world.hosts[0].reach = crate::sim::cluster::Reach::Silent;
     world.pass(OVERDUE);
     world.thaw_one(stuck[0]);
     world.settle();

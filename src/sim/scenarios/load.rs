@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::cluster::World;
-use super::scenarios::{answered, config};
+use super::{answered, config};
 use crate::base::Outcome;
 use crate::connection::{Role, StatementId};
 use crate::pool::QueryFlags;
+use crate::sim::cluster::World;
 
 const PRIMARY: Role = Role::ReadWrite;
 const STANDBY: Role = Role::Standby;
