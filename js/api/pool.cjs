@@ -9,6 +9,7 @@ const { connect } = require('./connection.cjs');
 const { callSiteOf, disposable, rejection, withStackFrom } = require('./errors.cjs');
 const { CallOptions, isGiven } = require('./options.cjs');
 const { translateValue } = require('./pool-options.cjs');
+const { channels } = require('../observe/channels.cjs');
 const { Observer } = require('../observe/observer.cjs');
 const { needStackSpace } = require('./stack-space.cjs');
 const { begin, transaction } = require('./transaction.cjs');
@@ -26,8 +27,11 @@ class Pool extends EventEmitter {
     super();
     const onEvent = ({ type, ...event }) => this.emit(type, event);
     const { watching, ...others } = options;
-    const observer = new Observer(watching, addon.summarize);
+    const observer = new Observer(watching, addon);
     this.#bridge = new Bridge(addon, optionsJson, { onEvent, observer, ...others });
+    if (channels.pool.hasSubscribers) {
+      channels.pool.publish({ pool: this, name: watching?.name, database: observer.database });
+    }
   }
 
   query(sql, params, options) {

@@ -3,12 +3,14 @@
 // The channels of `node:diagnostics_channel` on which pools publish what they do. They cost nothing
 // as long as nobody subscribes.
 
-const { tracingChannel } = require('node:diagnostics_channel');
+const { channel, tracingChannel } = require('node:diagnostics_channel');
 
 const channels = {
   query: tracingChannel('hyperiondb-client:query'),
   transaction: tracingChannel('hyperiondb-client:transaction'),
   acquire: tracingChannel('hyperiondb-client:acquire'),
+  /** Each new pool, as `{ pool, name, database }`. */
+  pool: channel('hyperiondb-client:pool'),
 };
 
 /** Node.js before 20.13 does not say it of the channel as a whole. */
@@ -26,10 +28,10 @@ function isTraced({ start, end, asyncStart, asyncEnd, error }) {
  * Calls `run`, which returns a promise or throws, and publishes `makeContext()` at its start and at
  * its end, if somebody subscribes.
  */
-function traced(channel, makeContext, run) {
-  if (!isTraced(channel)) return run(null);
+function traced(on, makeContext, run) {
+  if (!isTraced(on)) return run(null);
   const context = makeContext();
-  return channel.tracePromise(() => run(context), context);
+  return on.tracePromise(() => run(context), context);
 }
 
 module.exports = { channels, isTraced, traced };

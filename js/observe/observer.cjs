@@ -21,23 +21,51 @@ LEVELS[SERIALIZABLE] = 'SERIALIZABLE';
 const MOST_SUMMARIES = 1000;
 const LONGEST_TEXT = 10_000;
 
+/**
+ * What the channel for queries publishes. All properties are there from the start: V8 fills an
+ * object of one shape faster.
+ */
+class QueryContext {
+  sql = '';
+  summary = '';
+  database = undefined;
+  name = undefined;
+  transaction = undefined;
+  host = null;
+  waitMs = 0;
+  attempts = 0;
+  rowCount = undefined;
+  code = undefined;
+  outcome = undefined;
+  #addon;
+
+  constructor(addon) {
+    this.#addon = addon;
+  }
+
+  /** The text with `?` in place of its constants, and without comments. */
+  get sanitizedSql() {
+    return typeof this.sql === 'string' ? this.#addon.sanitize(this.sql) : '';
+  }
+}
+
 class Observer {
   /** The QueryLog, or null if nobody logs. */
   #log;
   #logsParameters;
   #name;
-  #summarize;
+  #addon;
   #summaries = new Map();
   #transactions = 0;
   /** The pool's database, once the addon has told it. */
   database = undefined;
 
-  /** `summarize` is the addon's: it gives the operations and tables of a text. */
-  constructor({ logger, logParameters = false, slowQueryMs, name } = {}, summarize) {
+  /** The addon divides texts: into operations and tables, and into what is no constant. */
+  constructor({ logger, logParameters = false, slowQueryMs, name } = {}, addon) {
     this.#log = logger === undefined ? null : new QueryLog({ logger, slowQueryMs, name });
     this.#logsParameters = logParameters && this.#log !== null;
     this.#name = name;
-    this.#summarize = summarize;
+    this.#addon = addon;
   }
 
   /** Whether anybody watches queries. */
@@ -86,21 +114,14 @@ class Observer {
     return observed;
   }
 
-  /** All properties are there from the start: V8 fills an object of one shape faster. */
   #contextOf({ sql, transaction }) {
-    return {
-      sql,
-      summary: this.#summaryOf(sql),
-      database: this.database,
-      name: this.#name,
-      transaction,
-      host: null,
-      waitMs: 0,
-      attempts: 0,
-      rowCount: undefined,
-      code: undefined,
-      outcome: undefined,
-    };
+    const context = new QueryContext(this.#addon);
+    context.sql = sql;
+    context.summary = this.#summaryOf(sql);
+    context.database = this.database;
+    context.name = this.#name;
+    context.transaction = transaction;
+    return context;
   }
 
   #context(more) {
@@ -113,7 +134,7 @@ class Observer {
     if (typeof sql !== 'string') return '';
     let summary = this.#summaries.get(sql);
     if (summary === undefined) {
-      summary = this.#summarize(sql);
+      summary = this.#addon.summarize(sql);
       if (this.#summaries.size === MOST_SUMMARIES) this.#summaries.clear();
       if (sql.length <= LONGEST_TEXT) this.#summaries.set(sql, summary);
     }

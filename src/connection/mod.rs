@@ -48,6 +48,7 @@ pub use request::rows::{RowCursor, Rows};
 use session::Session;
 pub use session::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
 pub use statement::effect::Effect;
+pub use statement::sanitized::sanitize;
 pub use statement::script::{Unfit, left_open};
 pub use statement::session_effects::SessionEffects;
 pub use statement::stats::Stats;

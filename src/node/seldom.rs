@@ -28,11 +28,12 @@ use crate::connection::{self, StatementId};
 use crate::pool::{EndOptions, Status};
 
 /// In the order of a pool's life.
-pub(super) static SELDOM: [(&CStr, sys::napi_callback); 13] = [
+pub(super) static SELDOM: [(&CStr, sys::napi_callback); 14] = [
     (c"createPool", Some(create_pool_c_callback)),
     (c"parameterTypes", Some(parameter_types_c_callback)),
     (c"forget", Some(forget_c_callback)),
     (c"summarize", Some(summarize_c_callback)),
+    (c"sanitize", Some(sanitize_c_callback)),
     (c"leaseHost", Some(lease_host_c_callback)),
     (c"leaseIsAlive", Some(lease_is_alive_c_callback)),
     (c"leaseIsInOwnTransaction", Some(lease_is_in_own_transaction_c_callback)),
@@ -85,6 +86,12 @@ fn forget(env: napi::Env, handle: Number, id: Number) -> napi::Result<()> {
 #[napi(catch_unwind, no_export)]
 fn summarize(env: napi::Env, sql: Text) -> napi::Result<String> {
     enter(env, |_, _| Ok(connection::summarize(&sql.0)))
+}
+
+/// `sanitize(sql) -> text`: a text without its constants, for traces.
+#[napi(catch_unwind, no_export)]
+fn sanitize(env: napi::Env, sql: Text) -> napi::Result<String> {
+    enter(env, |_, _| Ok(connection::sanitize(&sql.0)))
 }
 
 /// `leaseHost(handle, lease) -> host`, or `undefined` if the lease has no connection.

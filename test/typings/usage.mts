@@ -20,6 +20,8 @@ import library, {
   type Row,
   type Transaction,
 } from 'hyperiondb-client';
+import { HyperionInstrumentation } from 'hyperiondb-client/otel';
+import { trace } from '@opentelemetry/api';
 
 const options: PoolOptions = {
   hosts: ['db1:5432', '[::1]:5433', '/run/postgresql'],
@@ -176,6 +178,11 @@ await pool.end({ timeoutMs: 5000, waiting: 'refuse' });
   void scoped;
 }
 void [total, count, names, untyped, answer, waiting, cell, second];
+
+// OpenTelemetry.
+const instrumentation = new HyperionInstrumentation({ queryText: false });
+instrumentation.setTracerProvider(trace);
+instrumentation.disable();
 
 // A log of queries.
 createPool({

@@ -13,6 +13,7 @@ pub(in crate::connection) mod naming;
 pub(in crate::connection) mod plain_names;
 pub(in crate::connection) mod plain_read;
 pub(in crate::connection) mod prepared;
+pub(in crate::connection) mod sanitized;
 pub(in crate::connection) mod script;
 pub(in crate::connection) mod session_effects;
 pub(in crate::connection) mod staleness;
