@@ -69,6 +69,21 @@ const EXPECTED = {
     'standby pool [ { standby: true } ]',
     'true',
   ],
+  'serverless.js': [
+    "{ status: 200, body: { customer: 'a', later: true } }",
+    "{ status: 200, body: { customer: 'b', later: true } }",
+  ],
+  'worker-threads.js': ['5050 + 15050 + 25050 = 45150'],
+  'query-log.js': [
+    'request 1: slow: SELECT pg_sleep(0.2)::text',
+    'request 2: 42P01 in a transaction: SELECT balance FROM no_such_table',
+  ],
+  'opentelemetry.js': [
+    'in checkout: SELECT pg_class | SELECT relname FROM pg_class WHERE relname = ? AND $1::int > ?',
+    'in checkout: SELECT | SELECT ? / ? | 22012',
+    'in checkout: ROLLBACK | ROLLBACK',
+    'checkout',
+  ],
   'types.js': [
     '{',
     '  n: 9007199254740991,',
