@@ -25,6 +25,7 @@ mod loss;
 mod placement;
 mod requests;
 mod stale;
+mod type_lookup;
 mod verdict;
 mod worth;
 

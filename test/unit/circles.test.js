@@ -64,22 +64,25 @@ function usesOf(name, before) {
   return [...found].flatMap(([, use]) => pathsOf(use.replace(/\s+/g, ' ')));
 }
 
+const moduleOf = (name) => name.replace(/\.rs$/, '').replace(/\/(mod|lib)$/, '');
+
+/** The path of an import in `own`, from `src` on. */
+const absolute = (own, used) =>
+  used.split('::').reduce(
+    (at, word) => {
+      if (word === 'super') return path.posix.dirname(at);
+      return word === 'crate' || word === 'self' ? at : `${at}/${word}`;
+    },
+    used.startsWith('crate::') ? 'src' : own,
+  );
+
 /**
  * For each file of `src`, the files that it imports by name. A folder's `mod.rs` and its files may
  * import each other. A name that a `mod.rs` hands on (`pub use`) is imported from its own file.
  */
 function imports() {
   const names = filesOf('src', '.rs').filter((name) => !/\btests\b/.test(name));
-  const moduleOf = (name) => name.replace(/\.rs$/, '').replace(/\/(mod|lib)$/, '');
   const files = new Map(names.map((name) => [moduleOf(name), name]));
-  const absolute = (own, used) =>
-    used.split('::').reduce(
-      (at, word) => {
-        if (word === 'super') return path.posix.dirname(at);
-        return word === 'crate' || word === 'self' ? at : `${at}/${word}`;
-      },
-      used.startsWith('crate::') ? 'src' : own,
-    );
   const handedOn = new Map();
   for (const name of names.filter((file) => file.endsWith('/mod.rs'))) {
     const own = moduleOf(name);
@@ -156,6 +159,7 @@ for (const [folder, type] of [
     'src/pool',
     type,
   ]),
+  ['src/pool', 'TypeLookup'],
 ]) {
   test(`the files that ${type} is spread over call one another in one direction`, () => {
     const graph = calls(folder, type);
@@ -170,6 +174,7 @@ const COMPONENTS = {
   requests: [],
   leases: [],
   placement: ['connections', 'requests', 'leases'],
+  type_lookup: ['connections', 'requests'],
   discovery: ['connections', 'placement'],
 };
 
@@ -180,8 +185,11 @@ test('a component of the pool uses only those below it', () => {
   assert.deepEqual(components.sort(), Object.keys(COMPONENTS).sort(), 'Calls may use each of them');
   for (const [component, below] of Object.entries(COMPONENTS)) {
     for (const name of filesOf(`src/pool/${component}`, '.rs')) {
-      const paths = /\b(?:crate::pool|super(?:::super)*)::(\w+)/g;
-      for (const [, used] of code(name).matchAll(paths)) {
+      const named = [...code(name).matchAll(/\b(?:crate::pool|super(?:::super)*)::(\w+)/g)];
+      const imported = usesOf(name, String.raw`(?:pub(?:\([^)]*\))? )?`).map((used) =>
+        /^src\/pool\/(\w+)/.exec(absolute(moduleOf(name), used)),
+      );
+      for (const [, used] of [...named, ...imported.filter((found) => found !== null)]) {
         const isFree = used === component || !folders.includes(used) || below.includes(used);
         assert.ok(isFree, `${name} uses ${used}`);
       }

@@ -272,7 +272,7 @@ impl Calls {
         }
         let Some(slot) = cx.connections.get(id) else { return };
         if slot.cancelling.is_none() {
-            self.ask_types(now, id, cx);
+            self.types.ask(now, id, cx.connections);
             let Some(slot) = cx.connections.get(id) else { return };
             if let Duty::Leased { lease } = slot.duty {
                 self.resume_lease(now, lease, cx);

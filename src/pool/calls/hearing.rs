@@ -86,7 +86,7 @@ impl Calls {
             self.follow_up(now, cx);
         }
         self.wait_again(now, again.into_iter(), cx);
-        self.ask_types(now, id, cx);
+        self.types.ask(now, id, cx.connections);
         cx.connections.mark_writing(id);
         // What its calls wait for may be an answer that is no news to anybody else.
         if let Some(Duty::Leased { lease }) = cx.connections.get(id).map(|slot| slot.duty)
@@ -210,7 +210,7 @@ impl Calls {
     /// settles what was in flight there, and lets go what waits in a failed transaction.
     #[inline]
     pub(in crate::pool) fn follow_up(&mut self, now: Instant, cx: &mut Context<'_>) {
-        if !self.untyped.is_empty() || !cx.connections.is_all_followed_up() {
+        if self.types.is_anything_waiting() || !cx.connections.is_all_followed_up() {
             self.follow_up_all(now, cx);
         }
     }
@@ -220,7 +220,7 @@ impl Calls {
         self.release_failed_transactions(now, cx);
         loop {
             while let Some(closed) = cx.connections.next_closed() {
-                self.leave(closed, cx);
+                self.leave(now, closed, cx);
             }
             let Some((id, error)) = cx.connections.next_dropped() else { return };
             self.close_dropped(now, id, &error, cx);
@@ -229,7 +229,7 @@ impl Calls {
     }
 
     /// A connection was closed: what hung on it goes on without it.
-    fn leave(&mut self, closed: Closed, cx: &mut Context<'_>) {
+    fn leave(&mut self, now: Instant, closed: Closed, cx: &mut Context<'_>) {
         if let Some(lease) = closed.lease {
             let message = "the connection was closed by the pool";
             let code = "HYPERION_CONNECTION_LOST";
@@ -241,7 +241,7 @@ impl Calls {
         if let Some(then) = closed.role_reported_at {
             cx.discovery.cluster.confirmed_until(closed.host, then);
         }
-        self.release_untyped_of(closed.id, cx);
+        self.release_untyped_of(now, closed.id, cx);
     }
 
     fn close_dropped(

@@ -20,12 +20,10 @@ use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::connection::{DescriptionState, StatementId};
 use crate::pool::requests::Authored;
+use crate::pool::type_lookup::UNRESOLVED_TYPES;
 use crate::pool::verdict::Verdict;
 use crate::pool::{Call, ConnectionId, QueryFlags};
 use crate::types::Params;
-
-/// The error of a call whose values can't be fitted to types for the moment.
-pub(super) const UNRESOLVED_TYPES: &str = "HYPERION_UNRESOLVED_TYPES";
 
 impl Calls {
     /// What a new call's values were written for. Where the pool does not know the types any more

@@ -280,7 +280,7 @@ impl Calls {
         cx: &mut Context<'_>,
     ) {
         if let Some(id) = self.leases.get(number).and_then(Lease::connection) {
-            self.ask_types(now, id, cx);
+            self.types.ask(now, id, cx.connections);
         }
         while let Some(lease) = self.leases.get(number)
             && let Some(next) = lease.first_held()
@@ -367,7 +367,7 @@ impl Calls {
         }
         // An answer may have waited for this end, to ask for its types: the connection is looked at
         // again when they came.
-        self.ask_types(now, id, cx);
+        self.types.ask(now, id, cx.connections);
         cx.connections.retire_if_useless(id, cx.discovery.cluster.topology());
         cx.connections.clean(now, id);
     }

@@ -20,12 +20,11 @@ mod leasing;
 mod outcome;
 mod overtaking;
 mod ready;
-mod realm;
 mod refusal;
 mod rollback;
 mod sending;
 mod settle;
-mod type_lookup;
+mod types;
 mod unanswered;
 mod waiting_for_types;
 
@@ -33,7 +32,6 @@ use std::collections::VecDeque;
 
 use overtaking::Overtaking;
 use ready::Ready;
-use waiting_for_types::{Read, Untyped, Waiter};
 
 use super::Output;
 use super::connections::Connections;
@@ -42,27 +40,22 @@ use super::leases::Leases;
 use super::life::Life;
 use super::placement::{Candidate, View};
 use super::requests::{Requests, closed_pool, full_queue};
+use super::type_lookup::TypeLookup;
 use crate::base::{Error, Instant};
 use crate::config::Config;
 use crate::connection::Statements;
 use crate::protocol::scram::KeyCache;
-use crate::types::Catalog;
 
 #[derive(Debug)]
 pub(super) struct Calls {
     pub(super) requests: Requests,
     pub(super) leases: Leases,
     pub(super) statements: Statements,
+    types: TypeLookup,
     overtaking: Overtaking,
     /// Those who wait until the pool is warm, first come first.
     ready: VecDeque<Ready>,
     keys: KeyCache,
-    /// Of types that users made, and where they are that.
-    catalog: Catalog,
-    home: realm::Home,
-    untyped: Vec<Untyped>,
-    /// Reads whose connections were lost while they waited for types.
-    unread: Vec<Read>,
     /// Scratch, empty between uses.
     candidates: Vec<Candidate>,
     outputs: VecDeque<Output>,
@@ -82,13 +75,10 @@ impl Calls {
             requests: Requests::default(),
             leases: Leases::default(),
             statements: Statements::default(),
+            types: TypeLookup::default(),
             overtaking: Overtaking::new(now),
             ready: VecDeque::new(),
             keys: KeyCache::default(),
-            catalog: Catalog::default(),
-            home: realm::Home::default(),
-            untyped: Vec::new(),
-            unread: Vec::new(),
             candidates: Vec::new(),
             outputs: VecDeque::new(),
         }
@@ -101,12 +91,8 @@ impl Calls {
 
     /// Whether nothing is asked that is to be answered, and no lease is out.
     pub(super) fn are_over(&self) -> bool {
-        let is_given_up = |waits: &Untyped| match &waits.what {
-            Waiter::Answer(_) => false,
-            Waiter::Call(key) => self.requests.get(*key).is_none(),
-        };
         self.requests.is_empty()
-            && self.untyped.iter().all(is_given_up)
+            && !self.types.is_awaited(&self.requests)
             && !self.leases.is_any_alive()
     }
 
@@ -139,6 +125,11 @@ impl Calls {
         }
     }
 
+    /// When what waits for types waits no longer.
+    pub(super) fn types_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.types.timeout()
+    }
+
     /// Has discovery do something with the connections.
     pub(super) fn discover<T>(
         &self,
@@ -152,7 +143,7 @@ impl Calls {
             waiting: self.requests.waiting.len(),
             stranded: self.overtaking.stranded(),
             is_awaited: !self.ready.is_empty(),
-            knows_types: !self.catalog.is_empty(),
+            knows_types: self.types.knows_any(),
         };
         let (connections, config) = (&mut *cx.connections, cx.config);
         act(cx.discovery, &mut discovery::Context { connections, config, demand })

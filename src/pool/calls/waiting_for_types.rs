@@ -1,418 +1,342 @@
-//! What waits for the types that were asked for on a connection, and how it goes on without them.
+//! Calls that wait for types to be told, and answers that do: what `type_lookup` says is done here.
 
-use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Calls, Context};
-use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome, ServerFields};
-use crate::connection::{DescriptionState, Realm};
-use crate::pool::connections::{Duty, Site};
-use crate::pool::requests::{Reason, given_up_error};
-use crate::pool::{Call, ConnectionId, Output, QueryFlags, Response, Slot};
+use crate::base::{Error, ErrorClass, Instant, Key, Outcome, ServerFields};
+use crate::connection::{Effect, Form, TypesOutcome, TypesRefused};
+use crate::pool::connections::Duty;
+use crate::pool::requests::MOST_REDESCRIPTIONS;
+use crate::pool::type_lookup::{Answered, Due, Next, Read, Released, Waiter};
+use crate::pool::{Call, ConnectionId, QueryFlags, Response, Slot};
 use crate::protocol::backend::TransactionStatus;
-use crate::types::ParameterType;
-
-/// What waits on a connection for the types that were asked for there.
-#[derive(Debug)]
-pub(in crate::pool) struct Untyped {
-    pub(in crate::pool) connection: ConnectionId,
-    pub(in crate::pool) what: Waiter,
-    pub(in crate::pool) oids: Vec<u32>,
-    pub(in crate::pool) is_asked: bool,
-    /// How often it was.
-    pub(in crate::pool) questions: u8,
-    pub(in crate::pool) deadline: Instant,
-    pub(in crate::pool) origin: Origin,
-    /// Its connection was lost, and no other one is asked yet.
-    pub(in crate::pool) is_adrift: bool,
-}
-
-impl Untyped {
-    /// What a caller of the pool has asked may wait on a connection that a lease has by now.
-    pub(in crate::pool) fn is_of_lease(&self) -> bool {
-        match &self.what {
-            Waiter::Answer(answered) => answered.lease.is_some(),
-            Waiter::Call(_) => true,
-        }
-    }
-}
-
-/// Which server the types are of.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::pool) struct Origin {
-    pub(in crate::pool) site: Option<Site>,
-    pub(in crate::pool) realm: Option<Realm>,
-    pub(in crate::pool) is_pooled: bool,
-    /// When the connection was there.
-    pub(in crate::pool) at: Instant,
-}
-
-impl Origin {
-    /// Whether another connection is one to the same server: as it tells itself, or as far as both
-    /// were open at the same time, to the same address.
-    fn is_that_of(&self, slot: &Slot) -> bool {
-        match (self.realm, slot.realm) {
-            (Some(one), Some(other)) => {
-                one.started().is_some() && one.started() == other.started() && !one.differs(other)
-            }
-            _ => {
-                let was_there = slot.opened_at <= self.at && self.site == Some(slot.site());
-                was_there && !self.is_pooled
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(in crate::pool) enum Waiter {
-    Answer(Answered),
-    /// It is set aside.
-    Call(Key<Call>),
-}
-
-/// An answer, and what is certain of its statement.
-#[derive(Debug)]
-pub(in crate::pool) struct Answered {
-    pub(in crate::pool) request: u32,
-    /// On which it was asked.
-    pub(in crate::pool) lease: Option<NonZeroU32>,
-    pub(in crate::pool) response: Response,
-    pub(in crate::pool) read: Option<Box<Read>>,
-    /// When its caller no longer waits, and how long that was.
-    pub(in crate::pool) limit: Option<(Instant, Duration)>,
-    /// What its caller is told, where the answer itself can't be.
-    pub(in crate::pool) outcome: Outcome,
-    /// The transaction that it ran in was open behind it, and nothing else was asked in it: it ends
-    /// with the connection.
-    pub(in crate::pool) is_open: bool,
-}
-
-impl Answered {
-    fn mark_transaction(&self, error: Error) -> Error {
-        if self.is_open { error.with_open_transaction() } else { error }
-    }
-}
-
-/// A call that changes nothing, and when its caller no longer waits for it.
-#[derive(Debug)]
-pub(in crate::pool) struct Read {
-    pub(in crate::pool) call: Call,
-    pub(in crate::pool) limit: Option<(Instant, Duration)>,
-}
+use crate::types::{ParameterType, Shape, UserType};
 
 impl Calls {
-    /// Whether a lease's calls wait for the types that an answer on its connection needs.
-    pub(in crate::pool) fn waits_for_types(&self, id: ConnectionId, cx: &Context<'_>) -> bool {
-        let asks = cx.connections.get(id).is_some_and(|slot| slot.connection.is_asking_types());
-        asks || self.untyped.iter().any(|waits| waits.connection == id)
-    }
-
-    pub(in crate::pool) fn types_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.untyped.iter().map(|waits| (waits.deadline, "types")).min_by_key(|(at, _)| *at)
-    }
-
-    /// Asks for the types that something waits for on a connection, once that can be done.
-    pub(in crate::pool) fn ask_types(
+    /// A call has been answered on a connection.
+    pub(super) fn deliver(
         &mut self,
         now: Instant,
         id: ConnectionId,
+        key: Key<Call>,
+        result: Result<Response, Error>,
         cx: &mut Context<'_>,
     ) {
-        if self.untyped.is_empty() {
-            return;
-        }
-        let Some(slot) = cx.connections.get_mut(id).filter(|slot| may_ask(slot)) else { return };
-        let is_leased = matches!(slot.duty, Duty::Leased { .. });
-        // A transaction that has failed tells nothing.
-        if slot.connection.transaction_status() == Some(TransactionStatus::Failed) {
-            return;
-        }
-        // In a transaction it goes along with the question for the types.
-        let in_transaction =
-            slot.connection.transaction_status() == Some(TransactionStatus::InTransaction);
-        if slot.realm.is_none() && !in_transaction && !slot.connection.is_asking_realm() {
-            slot.connection.ask_realm(now);
-        }
-        for waits in self.untyped.iter_mut().filter(|waits| waits.connection == id) {
-            if !std::mem::replace(&mut waits.is_asked, true) {
-                waits.questions = waits.questions.saturating_add(1);
-                slot.connection.ask_types(now, waits.oids.clone());
-                // Each question in a transaction is alone in flight.
-                if is_leased {
-                    break;
+        let mut response = match result {
+            Ok(response) => response,
+            Err(error) => return self.finish_call(key, Err(error)),
+        };
+        let unknown = match self.enter(id, cx) {
+            true => self.types.name_types(&mut response),
+            false => user_types(&response),
+        };
+        let call =
+            self.requests.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_answered()));
+        let waits = !unknown.is_empty();
+        let Some(given_up) = call.map(|call| call.given_up).filter(|_| waits) else {
+            return self.finish_call(key, Ok(response));
+        };
+        let Some(answered) = self.take_answered(id, key, response, cx) else { return };
+        match given_up {
+            // Its caller waits no longer, and is told what has come of it.
+            Some(given_up) => self.hand_out_early(id, answered, given_up.reason, cx),
+            None => {
+                self.wait_for_types(now, id, Waiter::Answer(answered), unknown, cx);
+                if !cx.connections.contains(id) {
+                    self.release_untyped_of(now, id, cx);
                 }
             }
         }
-        cx.connections.mark_writing(id);
     }
 
-    /// What waits on a connection for types whose transaction has failed, so that its server tells
-    /// nothing.
-    pub(in crate::pool) fn in_failed_transaction(&self, cx: &Context<'_>) -> Option<usize> {
-        let has_failed = |waits: &Untyped| {
-            let slot = cx.connections.get(waits.connection).filter(|_| waits.is_of_lease());
-            slot.filter(|slot| may_ask(slot)).is_some_and(|slot| {
-                slot.connection.transaction_status() == Some(TransactionStatus::Failed)
-            })
-        };
-        self.untyped.iter().position(has_failed)
-    }
-
-    /// The callers of these answers wait no longer for the types in them.
-    pub(in crate::pool) fn hand_out_untyped(
-        &mut self,
-        now: Instant,
-        reason: Reason,
-        is_wanted: impl Fn(Option<NonZeroU32>, u32) -> bool,
-        cx: &mut Context<'_>,
-    ) {
-        let wanted = |waits: &Untyped| match waits.what {
-            Waiter::Answer(Answered { request, lease, .. }) => is_wanted(lease, request),
-            Waiter::Call(_) => false,
-        };
-        while let Some(at) = self.untyped.iter().position(wanted) {
-            let Untyped { connection, what, .. } = self.untyped.remove(at);
-            if let Waiter::Answer(answered) = what {
-                self.note_waiting(now, connection, cx);
-                self.hand_out_early(connection, answered, reason, cx);
-            }
-        }
-    }
-
-    /// The caller of an answer waits no longer for the types in it.
-    pub(in crate::pool) fn hand_out_early(
+    /// Takes a call that is answered out of the pool.
+    fn take_answered(
         &mut self,
         id: ConnectionId,
-        mut answered: Answered,
-        reason: Reason,
-        cx: &mut Context<'_>,
-    ) {
-        if self.are_types_known(id, &mut answered, cx) || Mutation::HandOutUnresolved.is_on() {
-            return self.hand_out(id, answered, cx);
-        }
-        let outcome = answered.outcome;
-        let what = match outcome {
-            Outcome::Unknown => {
-                "it has run, and the types in its answer are not resolved yet, so that the answer \
-                 can't be read"
-            }
-            _ => "the types in its answer are not resolved yet",
-        };
-        let error = answered.mark_transaction(given_up_error(reason, outcome, what));
-        self.let_read_go(answered.read);
-        self.complete(answered.request, Err(cx.connections.at_host(id, error)));
-    }
-
-    /// Whether the form of a value depends on a type of which nothing was told so far.
-    pub(in crate::pool) fn lacks_types(&self, key: Key<Call>) -> bool {
-        let Some(call) = self.requests.get(key) else { return false };
-        let DescriptionState::Done(description) = &call.description else { return false };
-        let description = description.with_resolved(|oid| self.catalog.parameter_type(oid));
-        match call.flags.has(QueryFlags::VALUES_TO_COME) {
-            true => !description.unresolved().is_empty(),
-            false => call.params.needs_resolution(&description.resolved),
-        }
-    }
-
-    /// No server tells what the types in an answer are.
-    pub(in crate::pool) fn refuse_answer(
-        &mut self,
-        id: ConnectionId,
-        answered: Answered,
-        why: &str,
+        key: Key<Call>,
+        response: Response,
         cx: &Context<'_>,
-    ) {
-        let outcome = answered.outcome;
-        let done = match outcome {
-            Outcome::Unknown if answered.is_open => ", and what it did is part of its transaction",
-            Outcome::Unknown => ", and what it did has been done",
-            _ => "",
+    ) -> Option<Answered> {
+        let call = self.requests.get(key)?;
+        let (request, lease) = (call.request, call.lease);
+        let statement = call.statement_in(&self.statements);
+        let only_reads = statement.is_some_and(|statement| statement.effect == Effect::None);
+        let outcome = match only_reads {
+            true => Outcome::NotCommitted,
+            false => call.outcome_of(Outcome::Unknown),
         };
-        let message = format!("the answer can't be read, as {why}: it was not kept{done}");
-        let error = Error::new(ErrorClass::Protocol, "HYPERION_UNREADABLE_VALUE", message);
-        let error = answered.mark_transaction(error);
-        self.let_read_go(answered.read);
-        let error = cx.connections.at_host(id, error.with_outcome(outcome));
-        self.complete(answered.request, Err(error));
+        let is_last_in_transaction = |slot: &Slot| {
+            let status = slot.connection.transaction_status();
+            let is_last = slot.connection.requests().next().is_none();
+            status == Some(TransactionStatus::InTransaction) && is_last
+        };
+        let is_open = lease.is_some()
+            && cx.connections.get(id).is_some_and(is_last_in_transaction)
+            && !call.may_leave_transaction(&self.statements);
+        let limit = self.requests.watches.due(request);
+        self.requests.watches.remove(request);
+        let read = self.take_read(key, limit);
+        Some(Answered { request, lease, response, read, limit, outcome, is_open })
     }
 
-    /// A connection is lost. Reads are sent again, and the types in other answers are asked for
-    /// elsewhere.
-    pub(in crate::pool) fn release_untyped_of(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
-        let is_of = |waits: &Untyped| waits.connection == id && !waits.is_adrift;
-        while let Some(at) = self.untyped.iter().position(is_of) {
-            let waits = self.untyped.remove(at);
-            match waits.what {
-                Waiter::Answer(Answered { read: Some(read), .. }) if cx.life.is_open() => {
-                    self.unread.push(*read);
-                }
-                Waiter::Answer(answered) if answered.read.is_some() => {
-                    self.hand_out_early(id, answered, Reason::Ended, cx);
-                }
-                Waiter::Answer(answered) if answered.is_open => {
-                    let message = "the connection was lost, and the transaction with it";
-                    let code = "HYPERION_CONNECTION_LOST";
-                    let error = Error::new(ErrorClass::Connection, code, message);
-                    let error = error.with_outcome(Outcome::NotCommitted);
-                    self.complete(answered.request, Err(cx.connections.at_host(id, error)));
-                }
-                Waiter::Answer(_) => self.untyped.push(Untyped { is_adrift: true, ..waits }),
-                Waiter::Call(key) => self.requests.take_up_unless_leased(key),
+    /// Takes a call that is answered out of the pool, and keeps it where it may run once more.
+    fn take_read(
+        &mut self,
+        key: Key<Call>,
+        limit: Option<(Instant, Duration)>,
+    ) -> Option<Box<Read>> {
+        let call = self.requests.get(key)?;
+        let may_run_again =
+            call.lease.is_none() && call.twin.is_none() && call.may_run_twice(&self.statements);
+        if may_run_again {
+            return self.requests.remove(key).map(|call| Box::new(Read { call, limit }));
+        }
+        self.tell_trace(key);
+        self.forget_call(key);
+        None
+    }
+
+    /// Sends those reads again whose connections were lost while they waited for types.
+    pub(in crate::pool) fn read_unread(&mut self, now: Instant, cx: &mut Context<'_>) {
+        for read in self.types.take_unread() {
+            self.read_again(now, read, cx);
+        }
+    }
+
+    /// Sends a read again whose types are gone, since its tables were made anew or dropped
+    /// meanwhile, or whose connection was lost before they were told.
+    fn read_again(&mut self, now: Instant, read: Read, cx: &mut Context<'_>) {
+        let request = read.call.request;
+        let may_be_held = read.call.may_be_held(&self.statements) && now < read.call.tries_until;
+        if read.call.redescribed >= MOST_REDESCRIPTIONS && !may_be_held {
+            self.let_read_go(Some(Box::new(read)));
+            let message = "the types of its columns have changed while it was asked for";
+            let class = ErrorClass::Configuration;
+            let error = Error::new(class, "HYPERION_BINARY_RESULT", message);
+            return self.complete(request, Err(error.with_outcome(Outcome::NotCommitted)));
+        }
+        let Read { mut call, limit } = read;
+        call.try_again(now, cx.config.acquire_timeout);
+        if let Some(statement) = call.statement.and_then(|id| self.statements.get_mut(id)) {
+            statement.form = Form::Undescribed;
+        }
+        let is_cancellable = call.flags.has(QueryFlags::CANCELLABLE);
+        let key = self.requests.insert(call);
+        if is_cancellable {
+            self.requests.watches.insert(request, key);
+            if let Some(limit) = limit {
+                self.requests.watches.go_on(request, limit);
+            }
+        }
+        self.wait_again(now, std::iter::once(key), cx);
+    }
+
+    /// A call's statement was described. Returns whether the call has to wait until a server has
+    /// told what is behind the types of its parameters and of its results.
+    pub(super) fn ask_parameter_types(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        key: Key<Call>,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let holds = self.enter(id, cx);
+        let Some(call) = self.requests.get_mut(key).filter(|call| call.given_up.is_none()) else {
+            return false;
+        };
+        match self.types.due(call, holds) {
+            Due::Nothing => false,
+            Due::Known => {
+                self.resolve_parameters(key, |parameter| parameter);
+                false
+            }
+            Due::Question(oids) => {
+                call.set_aside(now);
+                self.wait_for_types(now, id, Waiter::Call(key), oids, cx);
+                true
             }
         }
     }
 
-    /// Has the types in answers asked for on other connections to the servers that have given them.
-    pub(in crate::pool) fn resettle_untyped(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let is_adrift = |waits: &Untyped| waits.is_adrift;
-        if !self.untyped.iter().any(is_adrift) {
-            return;
+    fn wait_for_types(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        what: Waiter,
+        oids: Vec<u32>,
+        cx: &mut Context<'_>,
+    ) {
+        let within = cx.config.connect_timeout;
+        self.types.wait(now, id, what, oids, within, cx.connections);
+        self.note_waiting(now, id, cx);
+        self.release_failed_transactions(now, cx);
+        self.types.ask(now, id, cx.connections);
+    }
+
+    /// The question for types, or the way back from it, was answered.
+    pub(super) fn types_outcome(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        outcome: TypesOutcome,
+        cx: &mut Context<'_>,
+    ) {
+        match outcome {
+            TypesOutcome::Answered { asked, types } => {
+                self.types_answered(now, id, &asked, types, cx);
+            }
+            TypesOutcome::Refused(refused) => {
+                if let Some(slot) = cx.connections.get_mut(id) {
+                    slot.connection.roll_back_types(now, refused);
+                    cx.connections.mark_writing(id);
+                }
+                return;
+            }
+            TypesOutcome::EndedTransaction(why) => {
+                self.types_question_ended_transaction(now, id, &why, cx);
+            }
         }
-        let all = std::mem::take(&mut self.untyped);
-        let (adrift, others) = all.into_iter().partition(is_adrift);
-        self.untyped = others;
-        for waits in adrift {
-            self.resettle(now, waits, cx);
+        self.release_failed_transactions(now, cx);
+        self.types.ask(now, id, cx.connections);
+        if let Some(Duty::Leased { lease }) = cx.connections.get(id).map(|slot| slot.duty) {
+            self.resume_lease(now, lease, cx);
         }
     }
 
-    fn resettle(&mut self, now: Instant, mut waits: Untyped, cx: &mut Context<'_>) {
-        let is_one = |id: &ConnectionId| {
-            let slot = cx.connections.get(*id).filter(|slot| !slot.is_dropped);
-            slot.is_some_and(|slot| waits.origin.is_that_of(slot))
+    /// A server has told of types, or has refused to.
+    fn types_answered(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        asked: &[u32],
+        types: Result<Vec<(u32, UserType)>, TypesRefused>,
+        cx: &mut Context<'_>,
+    ) {
+        // Nothing is learned from a connection whose database is not known.
+        let is_known = cx.connections.get(id).is_some_and(|slot| slot.realm.is_some());
+        let types = match is_known && self.enter(id, cx) {
+            true => types,
+            false => types.and(Err(TypesRefused { lasts: false })),
         };
-        let takes_calls =
-            |id: &ConnectionId| cx.connections.get(*id).is_some_and(Slot::takes_calls);
-        let others: Vec<_> = cx.connections.all().into_iter().filter(is_one).collect();
-        if let Some(id) = others.iter().copied().find(takes_calls) {
-            (waits.connection, waits.is_adrift, waits.is_asked) = (id, false, false);
-            self.untyped.push(waits);
-            return self.ask_types(now, id, cx);
+        let slot = cx.connections.get(id);
+        let lack = self.types.add(asked, types, slot, &mut self.statements);
+        if lack.is_some()
+            && let Some(read) = self.types.take_read(id, asked)
+        {
+            return self.read_again(now, read, cx);
         }
-        // One may be at other work for now. One that comes later shows whether it is to that
-        // server.
-        if !others.is_empty() || waits.origin.realm.and_then(Realm::started).is_some() {
-            return self.untyped.push(waits);
-        }
-        if let Waiter::Answer(answered) = waits.what {
-            let why = "its connection was lost before the server had described the types in it";
-            self.refuse_answer(waits.connection, answered, why, cx);
+        if let Some(released) = self.types.conclude(now, id, asked, lack) {
+            self.release(now, released, cx);
         }
     }
 
     /// A transaction was lost to the pool's own question. The caller that waits for the answer is
     /// told why, since no other call of the transaction has failed.
-    pub(in crate::pool) fn types_question_ended_transaction(
+    fn types_question_ended_transaction(
         &mut self,
         now: Instant,
         id: ConnectionId,
         why: &ServerFields,
         cx: &mut Context<'_>,
     ) {
-        let is_of = |waits: &Untyped| waits.connection == id && waits.is_of_lease();
-        while let Some(at) = self.untyped.iter().position(is_of) {
+        while let Some(what) = self.types.next_in_transaction(id) {
             let error = Error::database(why.clone())
                 .with_outcome(Outcome::NotCommitted)
                 .with_failed_transaction();
-            let error = cx.connections.at_host(id, error);
-            match self.untyped.remove(at).what {
-                Waiter::Answer(answered) => {
-                    self.let_read_go(answered.read);
-                    self.complete(answered.request, Err(error));
+            match what {
+                Waiter::Answer(answered) => self.refuse_answer(id, answered, error, cx),
+                Waiter::Call(key) => {
+                    self.finish_call(key, Err(cx.connections.at_host(id, error)));
                 }
-                Waiter::Call(key) => self.finish_call(key, Err(error)),
             }
         }
         self.note_waiting(now, id, cx);
     }
 
-    /// A transaction whose caller waits for types is not idle.
-    pub(in crate::pool) fn note_waiting(
+    /// What waits in a transaction that has failed goes on as if its server had refused to tell.
+    pub(super) fn release_failed_transactions(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Some(released) = self.types.next_in_failed_transaction(now, cx.connections) {
+            self.release(now, released, cx);
+        }
+    }
+
+    pub(in crate::pool) fn release_overdue(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Some(released) = self.types.next_overdue(now) {
+            self.release(now, released, cx);
+        }
+    }
+
+    /// A connection is lost. Reads are sent again, and the types in other answers are asked for
+    /// elsewhere.
+    pub(super) fn release_untyped_of(
         &mut self,
         now: Instant,
         id: ConnectionId,
         cx: &mut Context<'_>,
     ) {
-        let waits = self.untyped.iter().any(|waits| waits.connection == id);
-        if let Some(Duty::Leased { lease }) = cx.connections.get(id).map(|slot| slot.duty)
-            && let Some(lease) = self.leases.get_mut(lease)
-        {
-            lease.await_types(now, waits);
+        while let Some(next) = self.types.next_lost(id, cx.life.is_open()) {
+            self.go_on(now, id, next, cx);
         }
     }
 
-    /// A waiter of an answer, or of a call, goes: what was held for another try is let go.
-    pub(in crate::pool) fn let_read_go(&mut self, read: Option<Box<Read>>) {
-        let Some(call) = read.map(|read| read.call) else { return };
-        if let Some(trace) = call.trace {
-            self.outputs.push_back(Output::Traced { request: call.request, trace: trace.finish() });
-        }
-        if let Some(statement) = call.statement {
-            self.statements.let_go(statement);
+    /// Has the types in answers asked for on other connections to the servers that have given them.
+    pub(in crate::pool) fn resettle_untyped(&mut self, now: Instant, cx: &mut Context<'_>) {
+        for (id, next) in self.types.resettle(now, cx.connections) {
+            self.go_on(now, id, next, cx);
         }
     }
 
-    pub(in crate::pool) fn hand_out(
-        &mut self,
-        id: ConnectionId,
-        mut answered: Answered,
-        cx: &mut Context<'_>,
-    ) {
-        self.are_types_known(id, &mut answered, cx);
-        self.let_read_go(answered.read);
-        self.complete(answered.request, Ok(answered.response));
+    fn release(&mut self, now: Instant, released: Released, cx: &mut Context<'_>) {
+        let Released { connection, next } = released;
+        self.note_waiting(now, connection, cx);
+        self.go_on(now, connection, next, cx);
     }
 
-    /// Whether all that is to be told of the types in an answer is known by now.
-    fn are_types_known(
-        &mut self,
-        id: ConnectionId,
-        answered: &mut Answered,
-        cx: &mut Context<'_>,
-    ) -> bool {
-        self.enter(id, cx) && self.name_types(&mut answered.response).is_empty()
-    }
-
-    /// Puts what is known of types into the shapes, and returns the oids that no server was asked
-    /// for.
-    pub(in crate::pool) fn name_types(&mut self, response: &mut Response) -> Vec<u32> {
-        let mut unknown = Vec::new();
-        for result in &mut response.results {
-            if let Some(shape) = &mut result.shape {
-                match self.catalog.name_types(shape) {
-                    Ok(named) => *shape = named,
-                    Err(oids) => unknown.extend(oids),
-                }
+    /// Does what is to be done with what has waited on a connection.
+    fn go_on(&mut self, now: Instant, id: ConnectionId, next: Next, cx: &mut Context<'_>) {
+        match next {
+            Next::HandOut(answered) => self.hand_out(id, answered, cx),
+            Next::HandOutEarly(answered, reason) => self.hand_out_early(id, answered, reason, cx),
+            Next::Refuse(answered, error) => self.refuse_answer(id, answered, error, cx),
+            Next::ReadAgain(read) => self.read_again(now, *read, cx),
+            Next::GoOn(key) => self.go_on_with(now, key, cx),
+            Next::GoOnUnless(key, error) if self.lacks_types(key) => {
+                self.refuse_call(now, key, error, cx);
             }
+            Next::GoOnUnless(key, _) => self.go_on_with(now, key, cx),
+            Next::TakeUp(key) => self.requests.take_up_unless_leased(key),
         }
-        unknown
     }
 
-    /// Puts what is known now into what was told for a call.
-    pub(in crate::pool) fn resolve_parameters(
-        &mut self,
-        key: Key<Call>,
-        taken: impl Fn(ParameterType) -> ParameterType,
-    ) {
-        let Some(call) = self.requests.get_mut(key) else { return };
-        let DescriptionState::Done(description) = &mut call.description else { return };
-        let resolved =
-            Arc::new(description.with_resolved(|oid| taken(self.catalog.parameter_type(oid))));
-        if let Some(statement) = call.statement {
-            self.statements.replace_description(statement, description, &resolved);
+    /// Whether the form of a value depends on a type of which nothing was told so far.
+    fn lacks_types(&self, key: Key<Call>) -> bool {
+        self.requests.get(key).is_some_and(|call| self.types.is_lacking(call))
+    }
+
+    /// No server tells what the types of a call's parameters are.
+    fn refuse_call(&mut self, now: Instant, key: Key<Call>, error: Error, cx: &mut Context<'_>) {
+        let lease = self.requests.get(key).and_then(|call| call.lease);
+        self.finish_call(key, Err(error));
+        if let Some(lease) = lease {
+            self.resume_lease(now, lease, cx);
         }
-        *description = resolved;
+    }
+
+    /// Nothing more will be told for a call, which goes on with that.
+    fn go_on_with(&mut self, now: Instant, key: Key<Call>, cx: &mut Context<'_>) {
+        self.resolve_parameters(key, ParameterType::taken_as_it_is);
+        if !self.ask_for_values(now, key) {
+            self.take_up(now, key, cx);
+        }
     }
 }
 
-/// Whether a question for types may be put on a connection now.
-fn may_ask(slot: &Slot) -> bool {
-    // Where the requests in flight leave the transaction, nobody knows before they are answered.
-    let is_leased = matches!(slot.duty, Duty::Leased { .. });
-    let is_early = is_leased && slot.connection.requests().next().is_some();
-    // A script that is sent in steps ends before anything stands behind it.
-    let is_late = slot.connection.is_stepping();
-    let is_held_up = slot.is_dropped || slot.cancelling.is_some();
-    !is_held_up && !is_early && !is_late && !slot.connection.is_asking_types()
+/// The oids of all users' types in an answer.
+fn user_types(response: &Response) -> Vec<u32> {
+    let shapes = response.results.iter().filter_map(|result| result.shape.as_deref());
+    let shapes = shapes.filter(|shape| shape.has_user_types());
+    let mut oids: Vec<_> = shapes.flat_map(Shape::user_types).collect();
+    oids.sort_unstable();
+    oids.dedup();
+    oids
 }

@@ -16,11 +16,8 @@
 
 use std::time::Duration;
 
-use super::{Calls, Context};
 use crate::base::Instant;
-use crate::connection::{Realm, Statement, StatementId};
-use crate::pool::ConnectionId;
-use crate::types::Catalog;
+use crate::connection::Realm;
 
 /// So long types are known behind a pooler, as prepared statements are anywhere.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
@@ -29,7 +26,7 @@ const MOST_STARTS: usize = 64;
 
 /// Which database the types are of.
 #[derive(Debug, Default)]
-pub(in crate::pool) struct Home {
+pub(super) struct Home {
     realm: Realm,
     /// When the servers were started that have been met, the latest last.
     starts: Vec<i64>,
@@ -39,12 +36,12 @@ pub(in crate::pool) struct Home {
 
 impl Home {
     /// Whether types may be others there than those that are known.
-    fn differs(&self, realm: Realm) -> bool {
+    pub(super) fn differs(&self, realm: Realm) -> bool {
         let is_new = |started| !self.starts.is_empty() && !self.starts.contains(&started);
         realm.started().is_some_and(is_new) || self.realm.differs(realm)
     }
 
-    fn add(&mut self, realm: Realm) {
+    pub(super) fn add(&mut self, realm: Realm) {
         self.realm = self.realm.with(realm);
         if let Some(started) = realm.started()
             && !self.starts.contains(&started)
@@ -55,57 +52,19 @@ impl Home {
             self.starts.push(started);
         }
     }
-}
 
-impl Calls {
-    /// What is known of users' types is what holds on this connection from now on. False where
-    /// it is not known whether it does.
-    pub(in crate::pool) fn enter(&mut self, id: ConnectionId, cx: &mut Context<'_>) -> bool {
-        self.forget_lost_types(cx);
-        let Some(realm) = cx.connections.get(id).and_then(|slot| slot.realm) else {
-            return self.catalog.is_empty();
-        };
-        if self.home.differs(realm) {
-            self.forget_types();
-        }
-        self.home.add(realm);
-        true
+    /// No type is known so far.
+    pub(super) fn is_empty_at(&mut self, now: Instant) {
+        self.empty_at = Some(now);
     }
 
-    /// A host has left, or another one has come in its place: what was done since may be lost.
-    fn forget_lost_types(&mut self, cx: &mut Context<'_>) {
-        if cx.discovery.take_lost_types() && !self.catalog.is_empty() {
-            self.forget_types();
-        }
+    /// What is known has been known for so long that it is asked for anew behind a pooler.
+    pub(super) fn is_old(&self, now: Instant) -> bool {
+        self.empty_at.is_none_or(|at| now.since(at) >= KNOWN_FOR)
     }
 
-    /// What servers have told of statements and types holds no longer.
-    pub(in crate::pool) fn forget_types(&mut self) {
-        self.statements.forget_descriptions();
-        (self.catalog, self.home.realm) = (Catalog::default(), Realm::default());
-    }
-
-    /// A call is about to be sent. Returns whether what is known of its statement may not hold
-    /// there.
-    pub(in crate::pool) fn is_strange(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        statement: StatementId,
-        cx: &mut Context<'_>,
-    ) -> bool {
-        self.forget_lost_types(cx);
-        if self.catalog.is_empty() {
-            self.home.empty_at = Some(now);
-        } else if self.home.empty_at.is_none_or(|at| now.since(at) >= KNOWN_FOR)
-            && cx.connections.get(id).is_some_and(|slot| slot.connection.is_pooled())
-        {
-            self.forget_types();
-        }
-        if self.enter(id, cx) {
-            return false;
-        }
-        cx.connections.ask_realm(now, id);
-        self.statements.get(statement).is_some_and(Statement::has_user_types)
+    /// No type is known any more. The servers that were met are.
+    pub(super) fn leave(&mut self) {
+        self.realm = Realm::default();
     }
 }
