@@ -1,5 +1,5 @@
-//! What calls take from what is known of types (`type_lookup`), and how what waited for them is
-//! handed out.
+//! What calls use of the types that the pool knows (`type_lookup`), and how answers that waited for
+//! types are handed out.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Calls {
         }
     }
 
-    /// What servers have told of statements and types holds no longer.
+    /// Descriptions of statements and types hold no longer.
     pub(in crate::pool) fn forget_types(&mut self) {
         self.types.forget(&mut self.statements);
     }
@@ -51,7 +51,7 @@ impl Calls {
         self.statements.get(statement).is_some_and(Statement::has_user_types)
     }
 
-    /// What a session has told of its database.
+    /// What a session has reported of its database.
     pub(super) fn take_realm(
         &mut self,
         id: ConnectionId,
@@ -79,7 +79,7 @@ impl Calls {
         }
     }
 
-    /// Puts what is known now into what was told for a call.
+    /// Puts what is known now into the description of a call.
     pub(super) fn resolve_parameters(
         &mut self,
         key: Key<Call>,
@@ -134,7 +134,7 @@ impl Calls {
         self.complete(answered.request, Ok(answered.response));
     }
 
-    /// Whether all that is to be told of the types in an answer is known by now.
+    /// Whether all types in an answer are known by now, as far as servers describe them.
     fn are_types_known(
         &mut self,
         id: ConnectionId,
@@ -144,7 +144,7 @@ impl Calls {
         self.enter(id, cx) && self.types.name_types(&mut answered.response).is_empty()
     }
 
-    /// The caller of an answer is told an error in its place.
+    /// The caller of an answer gets an error in its place.
     pub(super) fn refuse_answer(
         &mut self,
         id: ConnectionId,

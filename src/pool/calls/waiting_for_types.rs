@@ -1,4 +1,4 @@
-//! Calls that wait for types to be told, and answers that do: what `type_lookup` says is done here.
+//! Calls and answers that wait for types: this does what `type_lookup` returns.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Calls {
         };
         let Some(answered) = self.take_answered(id, key, response, cx) else { return };
         match given_up {
-            // Its caller waits no longer, and is told what has come of it.
+            // Its caller waits no longer, and hears what has come of it.
             Some(given_up) => self.hand_out_early(id, answered, given_up.reason, cx),
             None => {
                 self.wait_for_types(now, id, Waiter::Answer(answered), unknown, cx);
@@ -104,7 +104,7 @@ impl Calls {
     }
 
     /// Sends a read again whose types are gone, since its tables were made anew or dropped
-    /// meanwhile, or whose connection was lost before they were told.
+    /// meanwhile, or whose connection was lost before they were described.
     fn read_again(&mut self, now: Instant, read: Read, cx: &mut Context<'_>) {
         let request = read.call.request;
         let may_be_held = read.call.may_be_held(&self.statements) && now < read.call.tries_until;
@@ -132,7 +132,7 @@ impl Calls {
     }
 
     /// A call's statement was described. Returns whether the call has to wait until a server has
-    /// told what is behind the types of its parameters and of its results.
+    /// described the types of its parameters and of its results.
     pub(super) fn ask_parameter_types(
         &mut self,
         now: Instant,
@@ -203,7 +203,7 @@ impl Calls {
         }
     }
 
-    /// A server has told of types, or has refused to.
+    /// A server has described types, or has refused to.
     fn types_answered(
         &mut self,
         now: Instant,
@@ -230,8 +230,8 @@ impl Calls {
         }
     }
 
-    /// A transaction was lost to the pool's own question. The caller that waits for the answer is
-    /// told why, since no other call of the transaction has failed.
+    /// A transaction was lost to the pool's own question. The caller that waits for the answer
+    /// gets that error, since no other call of the transaction has failed.
     fn types_question_ended_transaction(
         &mut self,
         now: Instant,
@@ -253,7 +253,7 @@ impl Calls {
         self.note_waiting(now, id, cx);
     }
 
-    /// What waits in a transaction that has failed goes on as if its server had refused to tell.
+    /// What waits in a failed transaction goes on as if its server had refused the question.
     pub(super) fn release_failed_transactions(&mut self, now: Instant, cx: &mut Context<'_>) {
         while let Some(released) = self.types.next_in_failed_transaction(now, cx.connections) {
             self.release(now, released, cx);
@@ -308,12 +308,12 @@ impl Calls {
         }
     }
 
-    /// Whether the form of a value depends on a type of which nothing was told so far.
+    /// Whether the form of a call's values depends on a type that is not known so far.
     fn lacks_types(&self, key: Key<Call>) -> bool {
         self.requests.get(key).is_some_and(|call| self.types.is_lacking(call))
     }
 
-    /// No server tells what the types of a call's parameters are.
+    /// No server describes the types of a call's parameters.
     fn refuse_call(&mut self, now: Instant, key: Key<Call>, error: Error, cx: &mut Context<'_>) {
         let lease = self.requests.get(key).and_then(|call| call.lease);
         self.finish_call(key, Err(error));
@@ -322,7 +322,7 @@ impl Calls {
         }
     }
 
-    /// Nothing more will be told for a call, which goes on with that.
+    /// No more types will be described for a call, which goes on with what is known.
     fn go_on_with(&mut self, now: Instant, key: Key<Call>, cx: &mut Context<'_>) {
         self.resolve_parameters(key, ParameterType::taken_as_it_is);
         if !self.ask_for_values(now, key) {

@@ -1,4 +1,4 @@
-//! What callers are told of answers and calls whose types no server has told.
+//! The errors of answers and calls whose types no server has described.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use super::untyped::Answered;
 use crate::base::{Error, ErrorClass, Outcome};
 use crate::pool::requests::{Reason, given_up_error};
 
-/// The error of a call whose values can't be fitted to types for the moment.
+/// The code of a call whose values can't be encoded, as their types are not known for the moment.
 pub(in crate::pool) const UNRESOLVED_TYPES: &str = "HYPERION_UNRESOLVED_TYPES";
 
-/// Of an answer that can't be read.
+/// The error of an answer that can't be read.
 pub(super) fn unreadable(answered: &Answered, why: &str) -> Error {
     let outcome = answered.outcome;
     let done = match outcome {
@@ -22,7 +22,7 @@ pub(super) fn unreadable(answered: &Answered, why: &str) -> Error {
     answered.mark_transaction(error).with_outcome(outcome)
 }
 
-/// Of an answer that its caller has given up, and that can't be read yet.
+/// The error of an answer that its caller has given up, and that can't be read yet.
 pub(in crate::pool) fn given_up_unresolved(outcome: Outcome, reason: Reason) -> Error {
     let what = match outcome {
         Outcome::Unknown => {
@@ -34,14 +34,14 @@ pub(in crate::pool) fn given_up_unresolved(outcome: Outcome, reason: Reason) -> 
     given_up_error(reason, outcome, what)
 }
 
-/// Of an answer that was the last of its transaction.
+/// The error of an answer that was the last of its transaction.
 pub(super) fn lost_with_transaction() -> Error {
     let message = "the connection was lost, and the transaction with it";
     let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
     error.with_outcome(Outcome::NotCommitted)
 }
 
-/// Of a call whose values depend on the types of its parameters.
+/// The error of a call whose values depend on the types of its parameters.
 pub(super) fn not_sent(why: &str) -> Error {
     let message = format!("the query was not sent, as {why}, and its values depend on that");
     let error = Error::new(ErrorClass::Connection, UNRESOLVED_TYPES, message);

@@ -1,11 +1,11 @@
 //! Whose types the pool knows: those of one database of one cluster, which is compared on each
 //! session.
 //!
-//! As long as the pool knows no type that a user made, no session is asked. The one that tells the
-//! first is asked along with that, and each other one in front of its next call, or at once where
-//! it is new: no round trip is spent. Where a session turns out to be in another database, what was
-//! told elsewhere is forgotten before anything of that session is read. Before a session is known
-//! nothing that holds for such types is used there.
+//! As long as the pool knows no type that a user made, it asks no session. It asks the session that
+//! describes the first such type along with that, and each other session in front of its next call,
+//! or at once if the session is new: this costs no round trip. If a session turns out to be in
+//! another database, the pool forgets these types before it reads anything of that session. Until a
+//! session has reported its database, nothing that the pool knows of such types is used there.
 //!
 //! A database hands an oid out once. But what was not replicated is lost with a failover, and what
 //! was done since a backup with its restoration, and then the same oids are handed out again, for

@@ -1,4 +1,4 @@
-//! What is known of types, on which session it holds, and what it says of answers and calls.
+//! What the pool knows of types, on which session it holds, and what follows for answers and calls.
 
 use super::TypeLookup;
 use crate::base::Instant;
@@ -17,7 +17,7 @@ pub(in crate::pool) enum Due {
     Question(Vec<u32>),
 }
 
-/// Why a server has not told all that it was asked of types.
+/// Why a server has not described all types that it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pool) enum Lack {
     /// A type is not there any more.
@@ -33,7 +33,7 @@ impl TypeLookup {
         !self.catalog.is_empty()
     }
 
-    /// What servers have told of statements and types holds no longer.
+    /// Descriptions of statements and types hold no longer.
     pub(in crate::pool) fn forget(&mut self, statements: &mut Statements) {
         statements.forget_descriptions();
         self.catalog = Catalog::default();
@@ -70,7 +70,7 @@ impl TypeLookup {
         self.enter(slot.and_then(|slot| slot.realm), statements)
     }
 
-    /// A server has told of types on a connection, or has refused to. Returns what is lacking.
+    /// A server has described types on a connection, or has refused to. Returns what is lacking.
     pub(in crate::pool) fn add(
         &mut self,
         asked: &[u32],
@@ -138,7 +138,7 @@ impl TypeLookup {
         }
     }
 
-    /// A description with what is known, as it is `taken`.
+    /// A description with what is known of its parameters, as it is `taken`.
     pub(in crate::pool) fn resolved(
         &self,
         description: &Description,
@@ -147,7 +147,7 @@ impl TypeLookup {
         description.with_resolved(|oid| taken(self.catalog.parameter_type(oid)))
     }
 
-    /// Whether the form of a call's values depends on a type of which nothing was told so far.
+    /// Whether the form of a call's values depends on a type that is not known so far.
     pub(in crate::pool) fn is_lacking(&self, call: &Call) -> bool {
         let DescriptionState::Done(description) = &call.description else { return false };
         needs_resolution(call, &self.resolved(description, |parameter| parameter))

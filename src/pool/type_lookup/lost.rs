@@ -39,7 +39,7 @@ impl TypeLookup {
     }
 
     /// Has the types in answers asked for on other connections to the servers that have given them.
-    /// Returns what no connection can tell of.
+    /// Returns the answers whose types no connection can describe.
     pub(in crate::pool) fn resettle(
         &mut self,
         now: Instant,

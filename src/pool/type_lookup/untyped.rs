@@ -84,7 +84,7 @@ pub(in crate::pool) struct Answered {
     pub(in crate::pool) read: Option<Box<Read>>,
     /// When its caller no longer waits, and how long that was.
     pub(in crate::pool) limit: Option<(Instant, Duration)>,
-    /// What its caller is told, where the answer itself can't be.
+    /// The outcome of the error that its caller gets if the answer can't be read.
     pub(in crate::pool) outcome: Outcome,
     /// The transaction that it ran in was open behind it, and nothing else was asked in it: it ends
     /// with the connection.
@@ -115,7 +115,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Whether another connection is one to the same server: as it tells itself, or as far as both
+    /// Whether another connection is to the same server: as the server reports, or because both
     /// were open at the same time, to the same address.
     pub(super) fn is_that_of(&self, slot: &Slot) -> bool {
         match (self.realm, slot.realm) {

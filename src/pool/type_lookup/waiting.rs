@@ -1,4 +1,4 @@
-//! What waits until a server has told of types: how it is asked, and what its answer leads to.
+//! What waits until a server has described types: how to ask the server, and what its answer does.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::pool::requests::{MOST_REDESCRIPTIONS, Reason, Requests};
 use crate::pool::{ConnectionId, Slot};
 use crate::protocol::backend::TransactionStatus;
 
-/// So often a server is asked for the same types that is kept from telling them for the moment.
+/// How often a server is asked for the same types while something keeps it from answering.
 const MOST_QUESTIONS: u8 = 3;
 
 /// What waits no longer.
@@ -29,7 +29,7 @@ impl TypeLookup {
         !self.waiting.is_empty()
     }
 
-    /// Whether callers wait for any of that.
+    /// Whether callers wait for any of it.
     pub(in crate::pool) fn is_awaited(&self, requests: &Requests) -> bool {
         self.waiting.iter().any(|waits| match &waits.what {
             Waiter::Answer(_) => true,
@@ -45,7 +45,7 @@ impl TypeLookup {
         self.waiting.iter().map(|waits| (waits.deadline, "types")).min_by_key(|(at, _)| *at)
     }
 
-    /// Something waits from now on until a server has told of types, which has so long for that.
+    /// Something waits from now on until a server has described types, at most `within` this time.
     pub(in crate::pool) fn wait(
         &mut self,
         now: Instant,
@@ -71,7 +71,7 @@ impl TypeLookup {
         }
         let Some(slot) = connections.get_mut(id).filter(|slot| may_ask(slot)) else { return };
         let is_leased = matches!(slot.duty, Duty::Leased { .. });
-        // A transaction that has failed tells nothing.
+        // A transaction that has failed runs no question.
         if slot.connection.transaction_status() == Some(TransactionStatus::Failed) {
             return;
         }
@@ -94,7 +94,7 @@ impl TypeLookup {
         connections.mark_writing(id);
     }
 
-    /// What a session has told of its database, in answer to the same question.
+    /// What a session has reported of its database, in answer to the same question.
     pub(in crate::pool) fn take_realm(&mut self, id: ConnectionId, realm: Option<Realm>) {
         let waits = self.waiting.iter_mut().filter(|waits| waits.connection == id);
         waits.for_each(|waits| waits.origin.realm = waits.origin.realm.or(realm));
@@ -152,7 +152,7 @@ impl TypeLookup {
         self.waiting.iter().position(is_it)
     }
 
-    /// What waits is an error where it depends on types of which no server tells.
+    /// What waits becomes an error if it depends on types that no server describes.
     fn refuse(&mut self, at: usize, why: &str) -> Released {
         let Untyped { connection, what, .. } = self.waiting.remove(at);
         let next = match what {
@@ -162,7 +162,7 @@ impl TypeLookup {
         Released { connection, next }
     }
 
-    /// Something was told, or nothing will be.
+    /// The server has described the types, or will not.
     fn release(&mut self, now: Instant, at: usize) -> Released {
         let Untyped { connection, what, deadline, within, .. } = self.waiting.remove(at);
         let is_late = deadline <= now;
@@ -187,7 +187,7 @@ impl TypeLookup {
         Some(self.release(now, at))
     }
 
-    /// What waits in a transaction that has failed, so that its server tells nothing.
+    /// What waits in a transaction that has failed, so that its server describes nothing.
     pub(in crate::pool) fn next_in_failed_transaction(
         &mut self,
         now: Instant,
@@ -242,8 +242,8 @@ impl Next {
     }
 }
 
-/// Its server has not told in time. The connection may be a silent one: a read is not held by a
-/// server that does not answer, as nothing would bound that.
+/// The server has not answered in time. The connection may be a silent one. So a read is not held
+/// until the server answers, as nothing would bound that.
 fn give_up(mut answered: Answered, within: Duration) -> Next {
     let may_go_again = |read: &mut Box<Read>| read.call.redescribed < MOST_REDESCRIPTIONS;
     match answered.read.take_if(may_go_again) {
