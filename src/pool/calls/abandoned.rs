@@ -9,7 +9,7 @@ use crate::pool::leases::ABANDONED;
 
 /// The error of a transaction that the server ended because it had passed a time limit, wherever
 /// that limit was set. `None` where something else ended the session.
-pub(in crate::pool) fn outlived(why: &Error) -> Option<Error> {
+pub(super) fn outlived(why: &Error) -> Option<Error> {
     let (class, code, message) = match why.kind() {
         ErrorKind::IdleInTransactionTimeout => (
             ErrorClass::Transaction,
@@ -57,7 +57,7 @@ impl Calls {
     }
 
     /// Connections know since when the transactions are idle that are open there.
-    pub(in crate::pool) fn note_leases(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn note_leases(&mut self, cx: &mut Context<'_>) {
         while let Some((lease, id, idle_since)) = self.leases.take_changed() {
             if let Some(slot) = cx.connections.get_mut(id)
                 && slot.duty == (Duty::Leased { lease })

@@ -10,7 +10,7 @@ impl Calls {
         self.outputs.push_back(Output::Completed { request, result });
     }
 
-    pub(in crate::pool) fn finish_call(&mut self, key: Key<Call>, result: Result<Response, Error>) {
+    pub(super) fn finish_call(&mut self, key: Key<Call>, result: Result<Response, Error>) {
         if !self.requests.is_answered(key) {
             self.answer(key, result);
         }
@@ -18,7 +18,7 @@ impl Calls {
     }
 
     /// The call is over; its caller is answered elsewhere.
-    pub(in crate::pool) fn forget_call(&mut self, key: Key<Call>) {
+    pub(super) fn forget_call(&mut self, key: Key<Call>) {
         let statement = self.requests.remove(key).and_then(|call| call.statement);
         if let Some(statement) = statement {
             self.statements.let_go(statement);
@@ -26,7 +26,7 @@ impl Calls {
     }
 
     /// Answers the call's caller. Nothing else ever will.
-    pub(in crate::pool) fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
+    pub(super) fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
         self.tell_trace(key);
         if let Some((request, result)) = self.requests.answer(key, result) {
             self.complete(request, result);
@@ -34,14 +34,14 @@ impl Calls {
     }
 
     /// Tells the caller of a call that is answered what the call has met, where it wants to know.
-    pub(in crate::pool) fn tell_trace(&mut self, key: Key<Call>) {
+    pub(super) fn tell_trace(&mut self, key: Key<Call>) {
         if let Some((request, trace)) = self.requests.take_trace(key) {
             self.outputs.push_back(Output::Traced { request, trace });
         }
     }
 
     /// Whether the caller of a statement that is described now has to write its values first.
-    pub(in crate::pool) fn ask_for_values(&mut self, now: Instant, key: Key<Call>) -> bool {
+    pub(super) fn ask_for_values(&mut self, now: Instant, key: Key<Call>) -> bool {
         let Some(call) = self.requests.get_mut(key) else { return false };
         if !call.flags.has(QueryFlags::VALUES_TO_COME) || call.given_up.is_some() {
             return false;

@@ -111,7 +111,7 @@ impl Calls {
         self.tend(now, id, cx);
     }
 
-    pub(in crate::pool) fn give_up(
+    pub(super) fn give_up(
         &mut self,
         now: Instant,
         key: Key<Call>,
@@ -220,7 +220,7 @@ impl Calls {
     }
 
     /// Does what is to be done next about the calls of a connection that were given up.
-    pub(in crate::pool) fn tend(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
+    pub(super) fn tend(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
         // A signal that comes late would hit the COMMIT behind its target.
         let in_front_of_commit = self.has_commit(id, cx);
         let target = self.cancel_target(id, cx);
@@ -319,7 +319,7 @@ impl Calls {
 
     /// What the server's answer means where the call was given up, or where the signal for another
     /// call hit it.
-    pub(in crate::pool) fn judge_cancelled(
+    pub(super) fn judge_cancelled(
         &self,
         id: ConnectionId,
         key: Key<Call>,

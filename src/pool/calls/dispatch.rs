@@ -8,7 +8,7 @@ use crate::pool::requests::CallTrace;
 use crate::pool::{Call, Query, QueryFlags};
 
 /// Whether a request is preceded by a barrier; a benchmark alone is built without.
-pub(in crate::pool) const GUARDED: bool = !cfg!(feature = "unguarded");
+pub(super) const GUARDED: bool = !cfg!(feature = "unguarded");
 
 impl Calls {
     /// Takes a call in.

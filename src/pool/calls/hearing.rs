@@ -60,7 +60,7 @@ impl Calls {
     }
 
     /// Takes all that a connection has to say.
-    pub(in crate::pool) fn drain(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
+    pub(super) fn drain(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
         let mut again = Vec::new();
         while let Some(event) = cx.connections.get_mut(id).and_then(|s| s.connection.poll_event()) {
             match event {

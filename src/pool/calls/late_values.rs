@@ -28,7 +28,7 @@ use crate::types::Params;
 impl Calls {
     /// What a new call's values were written for. Where the pool does not know the types any more
     /// for which its caller wrote them, they are to come.
-    pub(in crate::pool) fn authored(
+    pub(super) fn authored(
         &self,
         statement: StatementId,
         flags: QueryFlags,
@@ -46,7 +46,7 @@ impl Calls {
     }
 
     /// A call's statement may have been described for it.
-    pub(in crate::pool) fn take_description(
+    pub(super) fn take_description(
         &mut self,
         id: ConnectionId,
         key: Key<Call>,

@@ -64,7 +64,7 @@ impl Calls {
     }
 
     /// A connection was found for a call that wants one for itself.
-    pub(in crate::pool) fn seat(
+    pub(super) fn seat(
         &mut self,
         now: Instant,
         key: Key<Call>,
@@ -93,7 +93,7 @@ impl Calls {
         }
     }
 
-    pub(in crate::pool) fn run_leased(
+    pub(super) fn run_leased(
         &mut self,
         now: Instant,
         key: Key<Call>,
@@ -252,7 +252,7 @@ impl Calls {
 
     /// The answers that a statement needed first have come. The pool sends the statement now, and
     /// the calls that wait behind it.
-    pub(in crate::pool) fn resume_with(
+    pub(super) fn resume_with(
         &mut self,
         now: Instant,
         key: Key<Call>,
@@ -273,12 +273,7 @@ impl Calls {
         self.resume_lease(now, number, cx);
     }
 
-    pub(in crate::pool) fn resume_lease(
-        &mut self,
-        now: Instant,
-        number: NonZeroU32,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn resume_lease(&mut self, now: Instant, number: NonZeroU32, cx: &mut Context<'_>) {
         if let Some(id) = self.leases.get(number).and_then(Lease::connection) {
             self.types.ask(now, id, cx.connections);
         }
@@ -301,7 +296,7 @@ impl Calls {
     }
 
     /// The end of a transaction is not sent.
-    pub(in crate::pool) fn leave_unended(&mut self, number: NonZeroU32) {
+    pub(super) fn leave_unended(&mut self, number: NonZeroU32) {
         if let Some(lease) = self.leases.get_mut(number)
             && !Mutation::ForgetLostEnd.is_on()
         {
@@ -310,7 +305,7 @@ impl Calls {
     }
 
     /// A call was taken back from its connection, unseen by the server.
-    pub(in crate::pool) fn unsend_leased(
+    pub(super) fn unsend_leased(
         &mut self,
         now: Instant,
         key: Key<Call>,
@@ -324,7 +319,7 @@ impl Calls {
     }
 
     /// An answer is about to be handed out.
-    pub(in crate::pool) fn settle_leased(
+    pub(super) fn settle_leased(
         &mut self,
         now: Instant,
         key: Key<Call>,
@@ -374,10 +369,7 @@ impl Calls {
 
     /// Leases whose connections run no call of their users. The barrier of a call that was taken
     /// back may be left.
-    pub(in crate::pool) fn resting_leases(
-        &self,
-        cx: &Context<'_>,
-    ) -> Vec<(NonZeroU32, ConnectionId)> {
+    pub(super) fn resting_leases(&self, cx: &Context<'_>) -> Vec<(NonZeroU32, ConnectionId)> {
         let resting = |(number, lease): (NonZeroU32, &Lease)| {
             let id = lease.connection()?;
             let rests =
@@ -388,7 +380,7 @@ impl Calls {
     }
 
     /// Nothing keeps a call aside any more.
-    pub(in crate::pool) fn take_up(&mut self, now: Instant, key: Key<Call>, cx: &mut Context<'_>) {
+    pub(super) fn take_up(&mut self, now: Instant, key: Key<Call>, cx: &mut Context<'_>) {
         self.requests.take_up_unless_leased(key);
         if let Some(lease) = self.requests.get(key).and_then(|call| call.lease) {
             self.resume_lease(now, lease, cx);
@@ -396,7 +388,7 @@ impl Calls {
     }
 
     /// Puts calls back in front of the line, in the order in which they came.
-    pub(in crate::pool) fn wait_again(
+    pub(super) fn wait_again(
         &mut self,
         now: Instant,
         keys: impl DoubleEndedIterator<Item = Key<Call>>,
@@ -420,7 +412,7 @@ impl Calls {
 
     /// A call that was to be sent again: it had no effect, and its caller does not want it any
     /// more.
-    pub(in crate::pool) fn is_wanted_again(
+    pub(super) fn is_wanted_again(
         &mut self,
         now: Instant,
         key: Key<Call>,

@@ -18,28 +18,24 @@ use crate::pool::{Call, ConnectionId, QueryFlags};
 use crate::protocol::backend::TransactionStatus;
 
 /// `statement_completion_unknown` of the SQL standard.
-pub(in crate::pool) const COMPLETION_UNKNOWN: &str = "40003";
+pub(super) const COMPLETION_UNKNOWN: &str = "40003";
 
 impl Calls {
     /// Whether anything that was asked on the connection of a lease is unanswered.
-    pub(in crate::pool) fn has_unanswered(&self, lease: &Lease, connections: &Connections) -> bool {
+    pub(super) fn has_unanswered(&self, lease: &Lease, connections: &Connections) -> bool {
         let slot = lease.connection().and_then(|id| connections.get(id));
         slot.is_some_and(|slot| slot.connection.requests().next().is_some())
     }
 
     /// Whether the session is in a transaction that the pool has not begun.
-    pub(in crate::pool) fn is_in_own_transaction(
-        &self,
-        lease: &Lease,
-        connections: &Connections,
-    ) -> bool {
+    pub(super) fn is_in_own_transaction(&self, lease: &Lease, connections: &Connections) -> bool {
         let slot = lease.connection().and_then(|id| connections.get(id));
         let status = slot.and_then(|slot| slot.connection.transaction_status());
         lease.is_between() && status.is_some_and(|status| status != TransactionStatus::Idle)
     }
 
     /// What a lost statement has come to that its server was at in such a transaction.
-    pub(in crate::pool) fn outcome_in_own_transaction(
+    pub(super) fn outcome_in_own_transaction(
         &self,
         id: ConnectionId,
         token: RequestToken,
@@ -56,7 +52,7 @@ impl Calls {
     }
 
     /// Whether a call is what the server is at in such a transaction.
-    pub(in crate::pool) fn is_at_work_in_own_transaction(
+    pub(super) fn is_at_work_in_own_transaction(
         &self,
         id: ConnectionId,
         token: RequestToken,
@@ -82,7 +78,7 @@ impl Calls {
         })
     }
 
-    pub(in crate::pool) fn outcome_in_transaction(
+    pub(super) fn outcome_in_transaction(
         &self,
         id: ConnectionId,
         call: &Call,
@@ -94,7 +90,7 @@ impl Calls {
 
     /// Whether a call, or what stands unanswered on its connection, may have committed its
     /// transaction.
-    pub(in crate::pool) fn may_have_committed(
+    pub(super) fn may_have_committed(
         &self,
         id: ConnectionId,
         call: &Call,
@@ -112,7 +108,7 @@ impl Calls {
         writes && !Mutation::DenyCommit.is_on() && (commits(call) || behind.any(commits))
     }
 
-    pub(in crate::pool) fn lost_error(
+    pub(super) fn lost_error(
         &self,
         id: ConnectionId,
         outcome: Outcome,
@@ -151,7 +147,7 @@ impl Calls {
 
     /// Whether the work may be a commit. If the wait of a commit for synchronous standbys is
     /// cancelled, a failover can lose the commit.
-    pub(in crate::pool) fn may_commit(&self, call: &Call) -> bool {
+    pub(super) fn may_commit(&self, call: &Call) -> bool {
         if Mutation::CancelCommit.is_on() {
             return false;
         }
@@ -160,7 +156,7 @@ impl Calls {
     }
 
     /// Whether anything in flight on a connection may be a commit.
-    pub(in crate::pool) fn has_commit(&self, id: ConnectionId, cx: &Context<'_>) -> bool {
+    pub(super) fn has_commit(&self, id: ConnectionId, cx: &Context<'_>) -> bool {
         let call = |token: RequestToken| self.requests.get(Key::from_bits(token.0));
         let slot = cx.connections.get(id);
         let in_flight = slot.into_iter().flat_map(|slot| slot.connection.requests());
@@ -170,7 +166,7 @@ impl Calls {
     /// A connection is about to be closed in the middle of its work: the server would go on with
     /// that otherwise. A COMMIT goes on, and so does what stands in front of one: the signal may
     /// come when its turn has come.
-    pub(in crate::pool) fn cancel_work(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
+    pub(super) fn cancel_work(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
         if let Some(slot) = cx.connections.get(id)
             && slot.connection.first_request().is_some()
             && !self.has_commit(id, cx)

@@ -32,7 +32,7 @@ use crate::pool::{Call, ConnectionId};
 
 /// What there is to do about reads that are stuck.
 #[derive(Debug)]
-pub(in crate::pool) struct Overtaking {
+pub(super) struct Overtaking {
     /// When was looked for them last.
     looked_at: Instant,
     /// How many found no connection then.
@@ -40,19 +40,19 @@ pub(in crate::pool) struct Overtaking {
 }
 
 impl Overtaking {
-    pub(in crate::pool) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { looked_at: now, stranded: 0 }
     }
 
     /// How many reads are stuck behind others and would go elsewhere.
-    pub(in crate::pool) fn stranded(&self) -> usize {
+    pub(super) fn stranded(&self) -> usize {
         self.stranded
     }
 }
 
 impl Calls {
     /// Sends the reads elsewhere that are stuck.
-    pub(in crate::pool) fn overtake(&mut self, now: Instant, cx: &mut Context<'_>) {
+    pub(super) fn overtake(&mut self, now: Instant, cx: &mut Context<'_>) {
         self.overtaking.looked_at = now;
         self.overtaking.stranded = 0;
         if Mutation::StandBehind.is_on() || !cx.discovery.cluster.topology().is_served() {

@@ -7,7 +7,7 @@ use crate::pool::leases::nothing;
 
 /// A caller that waits until the pool is warm.
 #[derive(Debug)]
-pub(in crate::pool) struct Ready {
+pub(super) struct Ready {
     request: u32,
     deadline: Instant,
 }

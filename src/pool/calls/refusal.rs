@@ -17,7 +17,7 @@ use crate::protocol::backend::TransactionStatus;
 
 impl Calls {
     /// Why a statement is not sent.
-    pub(in crate::pool) fn refusal(
+    pub(super) fn refusal(
         &self,
         id: StatementId,
         lease: Option<NonZeroU32>,
@@ -33,7 +33,7 @@ impl Calls {
 
     /// Whether an answer came out of a transaction that another caller's statement has left open.
     /// The pool closes its connection for that.
-    pub(in crate::pool) fn ran_in_open_transaction(
+    pub(super) fn ran_in_open_transaction(
         &self,
         id: ConnectionId,
         key: Key<Call>,
@@ -47,7 +47,7 @@ impl Calls {
     }
 
     /// Whether a session is in a transaction that belongs to no caller.
-    pub(in crate::pool) fn is_left_open(
+    pub(super) fn is_left_open(
         &self,
         lease: Option<NonZeroU32>,
         status: TransactionStatus,

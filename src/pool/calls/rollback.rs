@@ -17,18 +17,14 @@ use crate::pool::requests::Reason;
 use crate::pool::{Call, QueryFlags};
 
 impl Call {
-    pub(in crate::pool) fn rolls_back(&self) -> bool {
+    pub(super) fn rolls_back(&self) -> bool {
         self.flags.rolls_back() && self.lease.is_some()
     }
 }
 
 impl Calls {
     /// How long a call may take from now on, where anything bounds it.
-    pub(in crate::pool) fn bound_of(
-        &self,
-        flags: QueryFlags,
-        cx: &Context<'_>,
-    ) -> Option<Duration> {
+    pub(super) fn bound_of(&self, flags: QueryFlags, cx: &Context<'_>) -> Option<Duration> {
         let limit = cx.config.query_timeout;
         if !flags.rolls_back() || Mutation::AwaitRollback.is_on() {
             return limit;
@@ -41,7 +37,7 @@ impl Calls {
     }
 
     /// The time of a ROLLBACK is over, or its caller has no more patience with it.
-    pub(in crate::pool) fn give_up_rollback(
+    pub(super) fn give_up_rollback(
         &mut self,
         now: Instant,
         key: Key<Call>,

@@ -11,7 +11,7 @@ use crate::pool::{Call, ConnectionId, QueryFlags};
 impl Calls {
     /// Writes a call to a connection. A parameter that does not fit is the call's own error: then
     /// nothing is sent.
-    pub(in crate::pool) fn send(
+    pub(super) fn send(
         &mut self,
         now: Instant,
         key: Key<Call>,

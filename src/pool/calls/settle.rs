@@ -90,7 +90,7 @@ impl Calls {
     }
 
     /// A call was refused, which may be for another role than its server reports.
-    pub(in crate::pool) fn doubt_refusal(
+    pub(super) fn doubt_refusal(
         &mut self,
         now: Instant,
         id: ConnectionId,

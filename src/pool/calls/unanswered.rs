@@ -10,7 +10,7 @@ use crate::pool::{Call, ConnectionId, QueryFlags};
 
 impl Calls {
     /// Answers the call, and closes its connection.
-    pub(in crate::pool) fn give_up_connection(
+    pub(super) fn give_up_connection(
         &mut self,
         now: Instant,
         id: ConnectionId,
