@@ -242,9 +242,9 @@ impl Session {
         if request.is_bound_to_types() {
             return describe(statement, out);
         }
-        let lately = self.prepared.lately(request.statement, statement, now).map(Arc::clone);
+        let recent = self.prepared.recent(request.statement, statement, now).map(Arc::clone);
         let here = self.prepared.described_here(request.statement, statement, now).map(Arc::clone);
-        let lately = lately.or_else(|| here.clone().filter(|_| self.far_end.may_be_pooler()));
+        let recent = recent.or_else(|| here.clone().filter(|_| self.far_end.may_be_pooler()));
         let (types, values, relies) = if request.description.get().is_some() {
             (
                 &known.parameter_types[..],
@@ -257,7 +257,7 @@ impl Session {
             && request.params.are_plain(&own.resolved, out)
         {
             (&[][..], Values::Plain(&own.resolved), Relies::InPart)
-        } else if let Some(own) = lately.as_ref().filter(|_| keep == Keep::Unnamed) {
+        } else if let Some(own) = recent.as_ref().filter(|_| keep == Keep::Unnamed) {
             let is_same = own.parameter_types == known.parameter_types;
             let resolved = if is_same { &known.resolved } else { &own.resolved };
             if request.params.needs_resolution(resolved) {

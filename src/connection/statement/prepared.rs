@@ -69,7 +69,7 @@ pub(in crate::connection) struct Preparation {
 
 /// The description of a statement that has no name here.
 #[derive(Debug)]
-struct Lately {
+struct Recent {
     sql: Arc<str>,
     description: Arc<Description>,
     moment: Moment,
@@ -86,8 +86,8 @@ pub(in crate::connection) enum Victim {
 pub(in crate::connection) struct Prepared {
     places: Vec<Option<Preparation>>,
     /// Descriptions of statements without a name, by the statements' numbers.
-    lately: Vec<Option<Lately>>,
-    lately_weight: usize,
+    recent: Vec<Option<Recent>>,
+    recent_weight: usize,
     count: usize,
     /// Names that are no longer used, and that the server still holds.
     doomed: VecDeque<Arc<str>>,
@@ -119,8 +119,8 @@ impl Prepared {
         let prefix = format!("h{:016x}_", u64::from_be_bytes(random)).into_boxed_str();
         Self {
             places: Vec::new(),
-            lately: Vec::new(),
-            lately_weight: 0,
+            recent: Vec::new(),
+            recent_weight: 0,
             count: 0,
             doomed: VecDeque::new(),
             capacity,
@@ -156,15 +156,15 @@ impl Prepared {
     }
 
     /// The recent description of a statement that has no name here.
-    pub(in crate::connection) fn lately(
+    pub(in crate::connection) fn recent(
         &self,
         id: StatementId,
         statement: &Statement,
         now: Moment,
     ) -> Option<&Arc<Description>> {
-        let lately = self.lately.get(id.0 as usize)?.as_ref()?;
-        let is_it = Arc::ptr_eq(&lately.sql, &statement.sql);
-        (is_it && !lately.moment.is_outdated(now, statement)).then_some(&lately.description)
+        let recent = self.recent.get(id.0 as usize)?.as_ref()?;
+        let is_it = Arc::ptr_eq(&recent.sql, &statement.sql);
+        (is_it && !recent.moment.is_outdated(now, statement)).then_some(&recent.description)
     }
 
     /// The description from this session, even if the statement is about to be described anew. A
@@ -181,7 +181,7 @@ impl Prepared {
             let is_over = now.at.since(kept.moment.at) >= 2 * OLD;
             is_it && !is_over && !kept.moment.is_disputed(now, statement)
         });
-        self.lately(id, statement, now).or_else(|| kept?.description.get())
+        self.recent(id, statement, now).or_else(|| kept?.description.get())
     }
 
     /// Takes the description of a statement that was sent without a name. If the same statement has
@@ -202,16 +202,16 @@ impl Prepared {
         }
         self.forget(id);
         let weight = description.weight();
-        if self.lately_weight.saturating_add(weight) > MOST_WEIGHT {
-            self.forget_lately();
+        if self.recent_weight.saturating_add(weight) > MOST_WEIGHT {
+            self.forget_recent();
         }
-        if self.lately.len() <= index {
-            self.lately.resize_with(index + 1, || None);
+        if self.recent.len() <= index {
+            self.recent.resize_with(index + 1, || None);
         }
-        if let Some(place) = self.lately.get_mut(index) {
+        if let Some(place) = self.recent.get_mut(index) {
             let (sql, description) = (Arc::clone(sql), Arc::clone(description));
-            *place = Some(Lately { sql, description, moment });
-            self.lately_weight += weight;
+            *place = Some(Recent { sql, description, moment });
+            self.recent_weight += weight;
         }
     }
 
@@ -229,9 +229,9 @@ impl Prepared {
                 .is_some_and(|own| Arc::ptr_eq(own, description) || own.is_same(description))
     }
 
-    fn forget_lately(&mut self) {
-        self.lately.clear();
-        self.lately_weight = 0;
+    fn forget_recent(&mut self) {
+        self.recent.clear();
+        self.recent_weight = 0;
     }
 
     /// Which name the flight that prepares `id` closes: that of an earlier statement with the same
@@ -283,8 +283,8 @@ impl Prepared {
 
     /// Forgets the description of the statement without a name.
     pub(in crate::connection) fn forget(&mut self, id: StatementId) {
-        if let Some(lately) = self.lately.get_mut(id.0 as usize).and_then(Option::take) {
-            self.lately_weight -= lately.description.weight();
+        if let Some(recent) = self.recent.get_mut(id.0 as usize).and_then(Option::take) {
+            self.recent_weight -= recent.description.weight();
         }
     }
 
@@ -339,7 +339,7 @@ impl Prepared {
     pub(in crate::connection) fn clear(&mut self) {
         self.places.clear();
         self.doomed.clear();
-        self.forget_lately();
+        self.forget_recent();
         self.count = 0;
     }
 
@@ -464,7 +464,7 @@ mod tests {
 
         let is_described = |setup: &Setup, id: StatementId| {
             let statement = setup.statements.get(id).unwrap();
-            setup.prepared.lately(id, statement, setup.now).is_some()
+            setup.prepared.recent(id, statement, setup.now).is_some()
         };
         for (n, id) in ids.iter().enumerate() {
             let sql = Arc::clone(&setup.statements.get(*id).unwrap().sql);
@@ -475,7 +475,7 @@ mod tests {
             assert_eq!(count, n % most + 1);
         }
         ids.iter().for_each(|id| setup.prepared.forget(*id));
-        assert_eq!(setup.prepared.lately_weight, 0);
+        assert_eq!(setup.prepared.recent_weight, 0);
     }
 
     #[test]
