@@ -11,9 +11,9 @@ impl Connection {
     /// Has the next barrier of an idle session ask the server for its role, even if the server
     /// reports its role. Does nothing if the server was asked less than `within` ago.
     /// [`Event::Contradicted`] may follow.
-    pub fn doubt_reports(&mut self, now: Instant, within: Duration) {
+    pub fn recheck_role(&mut self, now: Instant, within: Duration) {
         if let State::Session(session) = &mut self.state {
-            session.doubt_reports(now, within);
+            session.recheck_role(now, within);
         }
     }
 

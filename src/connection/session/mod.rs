@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 pub use ended::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
 use ended::{is_fatal, is_of_server};
-use questions::{Asking, Doubt};
+use questions::{Asking, RoleRecheck};
 use run::Texts;
 
 use crate::base::{Error, Instant, ServerFields};
@@ -54,7 +54,7 @@ pub(super) struct Session {
     role: Option<Role>,
     role_at_ready: Option<Role>,
     reports_role: bool,
-    doubt: Doubt,
+    recheck: RoleRecheck,
     asking: Asking,
     /// The server refuses to report its place in the cluster.
     refuses_place: bool,
@@ -124,7 +124,7 @@ impl Session {
             role,
             role_at_ready: role,
             reports_role: role.is_some(),
-            doubt: Doubt::default(),
+            recheck: RoleRecheck::default(),
             asking: Asking::new(config.mode),
             refuses_place: false,
             prepared: Prepared::new(config.statement_cache_size, random),
@@ -584,7 +584,7 @@ impl Session {
                 events.push_back(event);
             }
         }
-        self.doubt.must_run_dry &= !self.pipeline.is_empty();
+        self.recheck.must_run_dry &= !self.pipeline.is_empty();
         self.open_gate();
         self.begin_steps(sent, out)?;
         if self.pipeline.is_empty() && status == TransactionStatus::Idle {

@@ -32,10 +32,10 @@ pub(super) enum Asking {
     },
 }
 
-/// How far a session doubts the role that its server reports: a pooler in between may repeat an old
-/// report.
+/// Whether a session asks for the role that its server reports, since a pooler in between may
+/// repeat an old report.
 #[derive(Debug, Default)]
-pub(super) struct Doubt {
+pub(super) struct RoleRecheck {
     /// The next barrier of an idle session asks for the role.
     is_due: bool,
     /// When the server was last asked for its role.
@@ -201,7 +201,7 @@ impl Session {
     /// its barrier. It is not asked in a transaction, which a refusal would end.
     pub(super) fn may_ask_process(&self) -> bool {
         let is_first = || pipeline::requests(&self.pipeline).next().is_none();
-        let rests = self.status == TransactionStatus::Idle && !self.doubt.is_due;
+        let rests = self.status == TransactionStatus::Idle && !self.recheck.is_due;
         self.far_end == FarEnd::Unknown && rests && is_first()
     }
 
@@ -249,7 +249,7 @@ impl Session {
     /// transaction: the transaction may be read-only by itself, may have failed, or may be one
     /// whose first statement is still to come.
     pub(super) fn may_ask_role(&self) -> bool {
-        let is_idle = self.status == TransactionStatus::Idle && !self.doubt.must_run_dry;
+        let is_idle = self.status == TransactionStatus::Idle && !self.recheck.must_run_dry;
         self.reports_role || is_idle || Mutation::AskInTransaction.is_on()
     }
 
@@ -282,13 +282,13 @@ impl Session {
 
     /// Has the next barrier of an idle session ask for the role too, unless the server was asked
     /// less than `within` ago.
-    pub(in crate::connection) fn doubt_reports(&mut self, now: Instant, within: Duration) {
-        self.doubt.is_due |= self.doubt.checked_at.is_none_or(|at| at + within <= now);
+    pub(in crate::connection) fn recheck_role(&mut self, now: Instant, within: Duration) {
+        self.recheck.is_due |= self.recheck.checked_at.is_none_or(|at| at + within <= now);
     }
 
     /// Stops believing reports of the role, and asks for it from now on.
     pub(in crate::connection) fn distrust_reports(&mut self) {
-        self.doubt.must_run_dry |= self.reports_role && !self.pipeline.is_empty();
+        self.recheck.must_run_dry |= self.reports_role && !self.pipeline.is_empty();
         self.reports_role = false;
     }
 
@@ -309,11 +309,11 @@ impl Session {
     ) -> Result<(), Error> {
         let start = sent + out.len() as u64;
         let rests = self.pipeline.is_empty() && self.status == TransactionStatus::Idle;
-        let asked = !self.reports_role || (self.doubt.is_due && rests);
+        let asked = !self.reports_role || (self.recheck.is_due && rests);
         if asked {
             self.write_question(self.asking.question(), out)?;
-            self.doubt.is_due = false;
-            self.doubt.checked_at = Some(now);
+            self.recheck.is_due = false;
+            self.recheck.checked_at = Some(now);
         } else {
             frontend::sync(out)?;
         }

@@ -37,7 +37,7 @@ impl Calls {
         if self.ran_in_open_transaction(id, key, cx) {
             return Some(key);
         }
-        self.doubt_refusal(now, id, key, &settled.answer, cx);
+        self.recheck_role_if_refused(now, id, key, &settled.answer, cx);
         let verdict = self.judge(now, id, key, settled, cx);
         let verdict = self.take_description(id, key, verdict);
         let left_open = self.is_left_open(lease, status);
@@ -90,7 +90,7 @@ impl Calls {
     }
 
     /// A call was refused, which may be for another role than its server reports.
-    pub(super) fn doubt_refusal(
+    pub(super) fn recheck_role_if_refused(
         &mut self,
         now: Instant,
         id: ConnectionId,
@@ -108,7 +108,7 @@ impl Calls {
         {
             let host = slot.host;
             self.discover(cx, |discovery, cx| {
-                discovery.doubt_reports(now, host, Duration::ZERO, cx)
+                discovery.recheck_role(now, host, Duration::ZERO, cx)
             });
         }
     }

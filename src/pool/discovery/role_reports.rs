@@ -28,14 +28,14 @@ pub(super) fn is_contradiction(reported: Option<Role>, leads: bool, follows: boo
 
 impl Discovery {
     /// Has the sessions of a host ask for the role that is reported to them.
-    pub(in crate::pool) fn doubt_reports(
+    pub(in crate::pool) fn recheck_role(
         &mut self,
         now: Instant,
         host: HostId,
         within: Duration,
         cx: &mut Context<'_>,
     ) {
-        cx.connections.on_host_mut(host, |slot| slot.connection.doubt_reports(now, within));
+        cx.connections.on_host_mut(host, |slot| slot.connection.recheck_role(now, within));
     }
 
     /// A server has answered with another role than it reports.

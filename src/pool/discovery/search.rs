@@ -168,7 +168,7 @@ impl Discovery {
                 Duty::Scouting { ask_at } if slot.scouts_at(ask_at, timeout) <= now => {
                     if slot.connection.is_idle() {
                         slot.duty = Duty::Scouting { ask_at: now + cx.config.failover_probe };
-                        slot.connection.doubt_reports(now, CHECK_EVERY);
+                        slot.connection.recheck_role(now, CHECK_EVERY);
                         cx.connections.probe(now, id);
                     } else if slot.is_silent(now, timeout) {
                         self.give_up_session(now, id, cx);

@@ -91,7 +91,7 @@ impl Discovery {
         // The server that the host's name led to before has a place of its own.
         let is_old = is_old || cx.connections.is_of_another_server(id);
         if is_contradiction(role, lineage.is_some(), follows.is_some()) {
-            self.doubt_reports(now, host, Duration::ZERO, cx);
+            self.recheck_role(now, host, Duration::ZERO, cx);
         }
         // A standby has no claim to show before it is promoted. Nor has a host that was a primary
         // when it was asked: it would be taken for an old primary when it is promoted again.
