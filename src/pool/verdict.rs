@@ -83,13 +83,19 @@ pub(super) struct Ruling {
     pub(super) description: Option<DescriptionState>,
     /// Of the transaction that has begun, nothing but its end may be sent.
     pub(super) leaves_unended: bool,
-    /// What is known of its statement is in doubt.
-    pub(super) doubts: bool,
+    /// The descriptions of its statement may be outdated.
+    pub(super) invalidates: bool,
 }
 
 impl From<Verdict> for Ruling {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, counts: false, description: None, leaves_unended: false, doubts: false }
+        Self {
+            verdict,
+            counts: false,
+            description: None,
+            leaves_unended: false,
+            invalidates: false,
+        }
     }
 }
 
@@ -183,7 +189,7 @@ impl Facts {
         let either = |it: Worth| of_own == it || of_replaced == it;
         let of_lease = match () {
             () if either(Worth::Nothing) => Worth::Nothing,
-            () if either(Worth::Doubtful) => Worth::Doubtful,
+            () if either(Worth::Uncertain) => Worth::Uncertain,
             () => Worth::Stands,
         };
         (of_fenced, of_lease)
@@ -222,7 +228,7 @@ pub(super) fn rule(facts: &Facts, answer: Answer) -> Ruling {
         Answer::Completed { .. } if is_stale => {
             Ruling { leaves_unended: begins, ..unfit(Outcome::NotCommitted) }
         }
-        Answer::Completed { .. } if worth == Worth::Doubtful => unfit(Outcome::Unknown),
+        Answer::Completed { .. } if worth == Worth::Uncertain => unfit(Outcome::Unknown),
         Answer::Completed { results, unreplicated: false } => {
             Verdict::Deliver(Ok(Response { results, lease: None })).into()
         }
@@ -281,7 +287,7 @@ fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
         }
     }
     let error = explain_staleness(error, remedy, is_outrun);
-    Ruling { counts, description, doubts: remedy == Remedy::DescribeFirst, ..error.into() }
+    Ruling { counts, description, invalidates: remedy == Remedy::DescribeFirst, ..error.into() }
 }
 
 #[cfg(test)]
@@ -351,7 +357,8 @@ mod tests {
 
     /// In a word: the delivered answer, or another action.
     fn of(facts: Facts, answer: Answer) -> String {
-        let Ruling { verdict, counts, description, leaves_unended, doubts } = rule(&facts, answer);
+        let Ruling { verdict, counts, description, leaves_unended, invalidates } =
+            rule(&facts, answer);
         let what = match verdict {
             Verdict::Deliver(Ok(_)) => "result".to_owned(),
             Verdict::Deliver(Err(error)) => {
@@ -366,7 +373,7 @@ mod tests {
             (counts, "counts"),
             (matches!(description, Some(DescriptionState::Due)), "describes"),
             (leaves_unended, "unended"),
-            (doubts, "doubts"),
+            (invalidates, "invalidates"),
         ];
         let marks = marks.iter().filter(|(is, _)| *is).map(|(_, mark)| *mark);
         [what.as_str()].into_iter().chain(marks).collect::<Vec<_>>().join(" ")
@@ -376,7 +383,7 @@ mod tests {
     fn what_an_answer_leads_to_is_a_matter_of_facts() {
         const UNFIT: &str = "HYPERION_UNFIT_HOST";
         let stale = format!("{UNFIT} not-committed");
-        let doubtful = format!("{UNFIT} unknown");
+        let uncertain = format!("{UNFIT} unknown");
         let again_once = "again counts";
         let role_unknown = Facts { role_before: None, ..READ };
         let begun = in_transaction(Facts { begin: BEGIN, ..CALL });
@@ -397,7 +404,7 @@ mod tests {
             ),
             // Behind a fence: what reads is asked again, and what may have done anything is not.
             (fenced(READ), rows(), "again"),
-            (fenced(CALL), rows(), &doubtful),
+            (fenced(CALL), rows(), &uncertain),
             (fenced(Facts { declared: true, ..CALL }), rows(), "again"),
             (fenced(CALL), done("INSERT 0 1"), "result"),
             (fenced(CALL), error("25006", Remedy::Nothing), "again"),
@@ -412,7 +419,7 @@ mod tests {
             // On a connection of the caller's own.
             (fenced(leased(false, READ)), rows(), "again"),
             (fenced(leased(true, READ)), rows(), &stale),
-            (fenced(leased(true, CALL)), rows(), &doubtful),
+            (fenced(leased(true, CALL)), rows(), &uncertain),
             (fenced(leased(true, Facts { role_is_own: true, ..READ })), rows(), "result"),
             (replaced, rows(), &stale),
             (Facts { role_is_own: true, ..replaced }, rows(), &stale),
@@ -450,7 +457,7 @@ mod tests {
             (READ, error("0A000", anew), again_once),
             (spent(READ), error("0A000", anew), "0A000 not-committed"),
             (Facts { can_be_held: true, ..spent(READ) }, error("0A000", anew), again_once),
-            (spent(READ), error("42P18", describe), "42P18 not-committed doubts"),
+            (spent(READ), error("42P18", describe), "42P18 not-committed invalidates"),
             (leased(true, READ), error("0A000", anew), "resume counts"),
             (
                 Facts { is_last: false, ..leased(true, READ) },

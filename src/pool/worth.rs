@@ -12,7 +12,7 @@ pub(super) enum Worth {
     Nothing,
     /// The answer may be stale, and the request may have had an effect: it is neither handed out
     /// nor sent again.
-    Doubtful,
+    Uncertain,
     /// The request had an effect, or the host serves again: the answer is handed out.
     Stands,
 }
@@ -91,7 +91,7 @@ pub(super) fn worth(answered: Answered<'_>, fits_again: bool) -> Worth {
                 // Uncommitted changes go with their transaction.
                 _ if is_open && reads => Worth::Nothing,
                 _ if is_open => Worth::Stands,
-                _ => Worth::Doubtful,
+                _ => Worth::Uncertain,
             }
         }
     }

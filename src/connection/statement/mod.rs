@@ -69,7 +69,7 @@ pub struct Statement {
     /// The value of `Statements::generation` when a server last described it.
     described_in: u64,
     /// When a server last refused it, in a transaction, perhaps for an outdated description.
-    pub(super) doubted_at: Option<Instant>,
+    pub(super) invalidated_at: Option<Instant>,
     /// Whether it may be sent behind other requests: refused at any point, it has no effect.
     pub may_share: bool,
     /// Whether its whole text is known to do nothing but read.
@@ -228,7 +228,7 @@ impl Statements {
             naming: Naming::of(sql),
             changed_at: None,
             described_in: 0,
-            doubted_at: None,
+            invalidated_at: None,
             holders: 0,
             forgotten: false,
         };
@@ -333,9 +333,9 @@ impl Statements {
 
     /// Marks the descriptions so far as a possible cause of an error. Its caller may repeat the
     /// transaction on any connection, so each connection prepares the statement anew.
-    pub fn doubt(&mut self, id: StatementId, now: Instant) {
+    pub fn invalidate(&mut self, id: StatementId, now: Instant) {
         if let Some(statement) = self.get_mut(id) {
-            statement.doubted_at = Some(now);
+            statement.invalidated_at = Some(now);
         }
     }
 

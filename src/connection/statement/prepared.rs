@@ -23,7 +23,7 @@ pub(in crate::connection) type DescriptionCell = Arc<OnceLock<Arc<Description>>>
 const OLD: Duration = Duration::from_secs(60);
 /// The age from which a statement is prepared anew when another connection got another description,
 /// which may hold for that connection only.
-const DOUBTFUL: Duration = Duration::from_secs(1);
+const OLD_IF_CONTRADICTED: Duration = Duration::from_secs(1);
 
 /// How many bytes the descriptions of named statements may take together, and likewise those of
 /// unnamed ones. A wide table's description is as large as some hundred others, and a connection
@@ -48,10 +48,11 @@ impl Moment {
     /// The same, without regard to its age.
     fn is_disputed(self, now: Self, statement: &Statement) -> bool {
         let age = now.at.since(self.at);
-        let contradicted = statement.changed_at.is_some_and(|at| at > self.at) && age >= DOUBTFUL;
+        let contradicted =
+            statement.changed_at.is_some_and(|at| at > self.at) && age >= OLD_IF_CONTRADICTED;
         let moved = (self.epoch, self.generation) != (now.epoch, now.generation);
-        let doubted = statement.doubted_at.is_some_and(|at| at >= self.at);
-        moved || contradicted || doubted
+        let invalidated = statement.invalidated_at.is_some_and(|at| at >= self.at);
+        moved || contradicted || invalidated
     }
 }
 
@@ -500,11 +501,11 @@ mod tests {
         let id = setup.prepare("SELECT $1");
         setup.now.at = Instant::ORIGIN + Duration::from_millis(1);
         assert!(setup.is_known(id));
-        setup.statements.doubt(id, setup.now.at);
+        setup.statements.invalidate(id, setup.now.at);
         assert!(!setup.is_known(id));
         setup.now.at = Instant::ORIGIN + Duration::from_millis(2);
         let id = setup.prepare("SELECT $2");
-        setup.statements.doubt(id, Instant::ORIGIN + Duration::from_millis(1));
+        setup.statements.invalidate(id, Instant::ORIGIN + Duration::from_millis(1));
         assert!(setup.is_known(id), "it was prepared since");
     }
 
@@ -538,7 +539,7 @@ mod tests {
         statement.set_description(Instant::ORIGIN, description(23));
         let later = Instant::ORIGIN + Duration::from_millis(1);
         statement.set_description(later, description(23));
-        setup.now.at = Instant::ORIGIN + DOUBTFUL;
+        setup.now.at = Instant::ORIGIN + OLD_IF_CONTRADICTED;
         assert!(setup.is_known(id), "the same is no news");
         setup.statements.get_mut(id).unwrap().set_description(later, description(20));
         assert!(!setup.is_known(id));

@@ -179,8 +179,8 @@ impl Calls {
             if let Some(description) = ruling.description {
                 call.description = description;
             }
-            if let Some(statement) = call.statement.filter(|_| ruling.doubts) {
-                self.statements.doubt(statement, now);
+            if let Some(statement) = call.statement.filter(|_| ruling.invalidates) {
+                self.statements.invalidate(statement, now);
             }
             if let Some(lease) = call.lease.filter(|_| ruling.leaves_unended)
                 && let Some(lease) = self.leases.get_mut(lease)
