@@ -111,7 +111,7 @@ pub enum Mutation {
     /// Connections that are no longer needed stay open.
     KeepIdle,
     /// Requests that a pooler says it has never passed on are treated as if they may have run.
-    DoubtDismissal,
+    IgnoreDismissal,
     /// A cluster that has gone back to an older timeline is never served again.
     ForgetRewind,
     /// A cluster counts as gone back as soon as one host claims an older timeline.
@@ -209,7 +209,7 @@ impl Mutation {
         Self::KeepScouts,
         Self::AskWithoutPause,
         Self::KeepIdle,
-        Self::DoubtDismissal,
+        Self::IgnoreDismissal,
         Self::ForgetRewind,
         Self::RewindBlindly,
         Self::SendUnfit,

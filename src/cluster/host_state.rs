@@ -92,7 +92,7 @@ pub struct TimelineReport {
 /// What a host can prove of its claim to be the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// It was not asked since its claim was last in doubt.
+    /// It was not asked since its claim was last reset.
     Unproved,
     Proved(Lineage),
     /// It was asked, and did not answer.
@@ -256,7 +256,7 @@ impl HostState {
     }
 
     /// The claim was proved on an earlier session, and the host may have been promoted since.
-    pub(super) fn doubt_claim(&mut self) {
+    pub(super) fn reset_claim(&mut self) {
         self.claim = Claim::Unproved;
         self.timeline_report = None;
     }

@@ -84,7 +84,7 @@ impl Topology {
         let is_seated = self.seat().is(id);
         match self.host_states.get_mut(id) {
             Some(host_state) if is_seated => host_state.age_claim(),
-            Some(host_state) => host_state.doubt_claim(),
+            Some(host_state) => host_state.reset_claim(),
             None => {}
         }
     }
@@ -193,7 +193,7 @@ impl Topology {
             && is_old
             && let Some(host_state) = self.host_states.get_mut(primary)
         {
-            host_state.doubt_claim();
+            host_state.reset_claim();
             return RivalVerdict::Ask { rival: false, primary: true };
         }
         match decision {

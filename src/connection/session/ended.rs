@@ -226,7 +226,7 @@ impl Session {
             // The server works in order: after a FATAL error it looked at no further request. A
             // description runs nothing.
             let untouched = item.start >= written
-                || (self.never_handed_on && !Mutation::DoubtDismissal.is_on())
+                || (self.never_handed_on && !Mutation::IgnoreDismissal.is_on())
                 || matches!(exchange.flight, Flight::Describing { .. })
                 || (self.fatal && behind > 0)
                 || (self.skipped && behind == 0);

@@ -20,7 +20,7 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const COUNT: usize = 8;
 
-    /// Whether it takes no calls: there are few of these, unless a host is in doubt.
+    /// Whether it takes no calls: there are few of these, unless a host is suspected.
     pub(super) const fn is_apart(self) -> bool {
         !matches!(self, Self::Serving | Self::Leased)
     }

@@ -75,7 +75,7 @@ impl Discovery {
             }
             Change::Suspected(host) => {
                 self.outage_begins(now);
-                self.doubt(now, host, cx);
+                self.revalidate_idle(now, host, cx);
             }
             Change::Rival => self.decide_rivals(now, cx),
         }

@@ -32,10 +32,10 @@ impl Discovery {
     /// one that can be asked.
     fn revalidate_the_free(&mut self, now: Instant, cx: &mut Context<'_>) {
         let topology = self.cluster.topology();
-        let doubtful =
+        let may_be_gone =
             |slot: &Slot| topology.serves(slot.host) && topology.rank(slot.host).is_none();
-        let doubtful = cx.connections.all_free().filter(|(_, slot)| doubtful(slot));
-        let ids = doubtful.map(|(id, _)| id).collect();
+        let suspected = cx.connections.all_free().filter(|(_, slot)| may_be_gone(slot));
+        let ids = suspected.map(|(id, _)| id).collect();
         self.revalidate(now, ids, cx);
     }
 
@@ -190,7 +190,7 @@ impl Discovery {
         let timeout = cx.config.connect_timeout;
         let duties = cx.connections.apart().filter_map(|(_, slot)| match slot.duty {
             Duty::Scouting { ask_at } => Some((slot.scouts_at(ask_at, timeout), "scout")),
-            Duty::Revalidating { deadline } => Some((deadline, "doubted session")),
+            Duty::Revalidating { deadline } => Some((deadline, "revalidation")),
             Duty::Challenger { deadline } => deadline.map(|at| (at, "challenger")),
             Duty::Joining
             | Duty::Serving

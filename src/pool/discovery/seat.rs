@@ -77,7 +77,12 @@ impl Discovery {
     }
 
     /// A session of the serving host broke: its idle sessions are asked at once, all together.
-    pub(in crate::pool) fn doubt(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
+    pub(in crate::pool) fn revalidate_idle(
+        &mut self,
+        now: Instant,
+        host: HostId,
+        cx: &mut Context<'_>,
+    ) {
         let idle = |slot: &Slot| slot.host == host && slot.is_idle();
         let ids = cx.connections.those(idle);
         self.revalidate(now, ids, cx);

@@ -31,7 +31,7 @@ pub(super) struct Events {
     /// node and the number of role changes of that node at that time.
     fenced: BTreeMap<String, (usize, usize)>,
     /// Nothing has happened that speaks against a host.
-    pub(super) expects_no_doubt: bool,
+    pub(super) expects_no_suspicion: bool,
     /// No serving host is fenced.
     pub(super) expects_no_fence: bool,
     /// A server has answered, with any answer.
@@ -151,14 +151,14 @@ impl Events {
             return Err(format!("no change of {before:?}"));
         }
         match error {
-            Some(_) if previous == "up" && self.expects_no_doubt => {
-                Err("no reason to doubt a host".to_owned())
+            Some(_) if previous == "up" && self.expects_no_suspicion => {
+                Err("no reason to suspect a host".to_owned())
             }
             Some(error)
                 if previous == "up"
                     && (HARMLESS.contains(&error.code()) || error.message() == CROWDED) =>
             {
-                Err("no reason to doubt a host".to_owned())
+                Err("no reason to suspect a host".to_owned())
             }
             _ => Ok(()),
         }

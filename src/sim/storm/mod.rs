@@ -332,9 +332,9 @@ impl Storm {
             let asked = self.pool.waits_for(id);
             self.ended(id, why);
             if harmless && !asked {
-                self.events.expects_no_doubt = true;
+                self.events.expects_no_suspicion = true;
                 self.take_outputs();
-                self.events.expects_no_doubt = false;
+                self.events.expects_no_suspicion = false;
             }
         }
     }
