@@ -252,7 +252,7 @@ impl Pool {
         calls.discover(cx, |it, cx| it.rebalance(cx));
         calls.read_unread(now, cx);
         calls.resettle_untyped(now, cx);
-        calls.end_hopeless_waits(cx);
+        calls.end_futile_waits(cx);
         calls.dispatch(now, cx);
         calls.tend_forsaken(now, cx);
         calls.discover(cx, |it, cx| it.watch_rewind(now, cx));

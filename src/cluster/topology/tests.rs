@@ -152,13 +152,13 @@ fn where_many_hosts_serve_each_stands_for_itself() {
 
 #[test]
 fn only_errors_that_no_waiting_heals_end_a_wait() {
-    let check = |standings: &[fn() -> Observation], hopeless: bool| {
+    let check = |standings: &[fn() -> Observation], is_permanent: bool| {
         let mut topology = topology(3, Mode::ReadWrite);
         let ids = topology.order.clone();
         for (host, observation) in ids.into_iter().zip(standings) {
             topology.update(Instant::ORIGIN, host, &observation());
         }
-        assert_eq!(topology.permanent_error().is_some(), hopeless, "{:?}", topology.reports());
+        assert_eq!(topology.permanent_error().is_some(), is_permanent, "{:?}", topology.reports());
     };
     let wrong = || Observation::ConnectFailed(server("28P01"));
     let down = || Observation::ConnectFailed(refused());

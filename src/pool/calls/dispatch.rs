@@ -91,9 +91,9 @@ impl Calls {
 
     /// Ends the waits that no longer help, by all that the turn has brought: the session that is
     /// lost next may be of a host that is then down, and that is waited for.
-    pub(in crate::pool) fn end_hopeless_waits(&mut self, cx: &mut Context<'_>) {
-        if std::mem::take(&mut cx.discovery.may_be_hopeless)
-            && let Some(error) = self.discover(cx, |discovery, cx| discovery.hopeless(cx))
+    pub(in crate::pool) fn end_futile_waits(&mut self, cx: &mut Context<'_>) {
+        if std::mem::take(&mut cx.discovery.waits_may_be_futile)
+            && let Some(error) = self.discover(cx, |discovery, cx| discovery.futile_wait_error(cx))
         {
             self.give_up_waiting(&error);
         }

@@ -203,7 +203,7 @@ impl Calls {
         };
         self.discover(cx, |discovery, cx| discovery.observe(now, host, observation, cx));
         self.discover(cx, |discovery, cx| discovery.decide_rivals(now, cx));
-        cx.discovery.may_be_hopeless = true;
+        cx.discovery.waits_may_be_futile = true;
     }
 
     /// Does what the last step has left to be done: closes the connections that were dropped,

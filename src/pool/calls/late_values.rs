@@ -55,7 +55,7 @@ impl Calls {
         let Verdict::Described(Some(description)) = verdict else { return verdict };
         if let Some(call) = self.requests.get_mut(key)
             && !call.described(id, description)
-            && call.authored.as_ref().is_some_and(|authored| authored.is_hopeless())
+            && call.authored.as_ref().is_some_and(|authored| authored.is_exhausted())
         {
             let message = "the types of its parameters have changed each time that its values \
                            were written";

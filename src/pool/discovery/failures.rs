@@ -67,7 +67,7 @@ impl Discovery {
     /// The error of waiting calls if no waiting would help. Even if new sessions are refused for
     /// good, open sessions may still serve waiting calls. So may sessions under way to a host that
     /// has refused for good, since somebody may have mended that meanwhile.
-    pub(in crate::pool) fn hopeless(&mut self, cx: &mut Context<'_>) -> Option<Error> {
+    pub(in crate::pool) fn futile_wait_error(&mut self, cx: &mut Context<'_>) -> Option<Error> {
         let may_serve = |slot: &Slot| {
             let role = slot.connection.role();
             role.is_some_and(|role| fits(cx.config.mode, role))

@@ -60,8 +60,8 @@ pub(super) struct Discovery {
     has_moved: bool,
     /// There may be more connections than `poolSize`: a host with some at work serves again.
     pub(super) has_surplus: bool,
-    /// A host has refused, or was lost, since waits were last ended that do not help.
-    pub(super) may_be_hopeless: bool,
+    /// A host has refused, or was lost, since futile waits were last ended.
+    pub(super) waits_may_be_futile: bool,
     /// Since when there have been calls behind others.
     backlog_since: Option<Instant>,
     /// What was done since another host served, or since a host was down, may be lost, and with it
@@ -114,7 +114,7 @@ impl Discovery {
             lag_due: now,
             has_moved: false,
             has_surplus: false,
-            may_be_hopeless: false,
+            waits_may_be_futile: false,
             backlog_since: None,
             types_may_be_lost: false,
             random: Random::from_seed(seed),

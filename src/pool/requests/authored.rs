@@ -74,7 +74,7 @@ impl Authored {
         self.written.is_some() && self.described_by != Some(to) && self.rounds < MOST_MOVES
     }
 
-    pub(in crate::pool) fn is_hopeless(&self) -> bool {
+    pub(in crate::pool) fn is_exhausted(&self) -> bool {
         self.rounds >= MOST_ROUNDS
     }
 
