@@ -41,7 +41,7 @@ pub struct TcpCalls {
 
 /// How many bytes may be on their way and still certainly fit into a window.
 const WORTH_WATCHING: usize = 32 * 1024;
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// The shortest time after which a host is given up, even if the option says less. A host answers a
 /// probe within this time, but may answer only one of two probes that come quickly.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
@@ -53,34 +53,34 @@ pub(super) struct Windows {
     /// The value of the option for sockets that are not watched.
     user_timeout: Option<Duration>,
     watched: Vec<Watched>,
-    looked_at: Instant,
-    look_at: Option<Instant>,
+    last_check: Instant,
+    next_check: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     token: Token,
-    /// In how many looks in a row the host was silent. Each counts as one second, since the process
-    /// may have been busy for long between two of them.
-    silent_looks: u32,
+    /// In how many checks in a row the host was silent. Each counts as one second, since the
+    /// process may have been busy for long between two of them.
+    silent_checks: u32,
 }
 
-/// What a look has shown of a host.
+/// What a check has shown of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PeerState {
     /// The host has acknowledged everything that was written.
     HasAll,
     Alive,
-    /// Something waits for an acknowledgement, and nothing was acknowledged since the last look.
+    /// Something waits for an acknowledgement, and nothing was acknowledged since the last check.
     Silent,
 }
 
 impl TcpReport {
-    fn peer_state(&self, since_last_look: Duration) -> PeerState {
+    fn peer_state(&self, since_last_check: Duration) -> PeerState {
         let awaits = self.unacknowledged > 0 || self.probes > 0;
         match (awaits, self.unsent) {
             (false, 0) => PeerState::HasAll,
-            (true, _) if self.last_heard >= since_last_look => PeerState::Silent,
+            (true, _) if self.last_heard >= since_last_check => PeerState::Silent,
             _ => PeerState::Alive,
         }
     }
@@ -88,12 +88,12 @@ impl TcpReport {
 
 impl Windows {
     pub(super) fn new(user_timeout: Option<Duration>) -> Self {
-        let (looked_at, look_at) = (Instant::ORIGIN, None);
-        Self { tcp: None, user_timeout, watched: Vec::new(), looked_at, look_at }
+        let (last_check, next_check) = (Instant::ORIGIN, None);
+        Self { tcp: None, user_timeout, watched: Vec::new(), last_check, next_check }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.look_at
+        self.next_check
     }
 
     /// How long a host may be silent while something waits for its acknowledgement.
@@ -101,10 +101,10 @@ impl Windows {
         self.user_timeout.map(|timeout| timeout.max(LEAST_PATIENCE))
     }
 
-    /// Whether the host is given up. The first look covers less than a second, so it does not
+    /// Whether the host is given up. The first check covers less than a second, so it does not
     /// count.
-    fn is_lost(&self, silent_looks: u32) -> bool {
-        let silent = LOOK_EVERY * silent_looks.saturating_sub(1);
+    fn is_lost(&self, silent_checks: u32) -> bool {
+        let silent = CHECK_EVERY * silent_checks.saturating_sub(1);
         self.patience().is_some_and(|patience| silent >= patience)
     }
 
@@ -125,46 +125,46 @@ impl Windows {
         }
         (tcp.probe_every)(descriptor, patience / 3);
         stream.watched = true;
-        self.watched.push(Watched { token, silent_looks: 0 });
-        if self.look_at.is_none() {
-            self.looked_at = now;
-            self.look_at = Some(now + LOOK_EVERY);
+        self.watched.push(Watched { token, silent_checks: 0 });
+        if self.next_check.is_none() {
+            self.last_check = now;
+            self.next_check = Some(now + CHECK_EVERY);
         }
     }
 
     /// Gives up the hosts that were silent for too long, and stops watching the hosts that have
     /// acknowledged everything.
-    pub(super) fn look(&mut self, now: Instant, sockets: &mut Sockets) {
+    pub(super) fn check(&mut self, now: Instant, sockets: &mut Sockets) {
         let Some(tcp) = self.tcp else { return };
-        if self.look_at.is_none_or(|at| at > now) {
+        if self.next_check.is_none_or(|at| at > now) {
             return;
         }
-        let since = now.since(self.looked_at);
+        let since = now.since(self.last_check);
         let watched = std::mem::take(&mut self.watched);
-        for Watched { token, silent_looks } in watched {
+        for Watched { token, silent_checks } in watched {
             let Some(stream) = sockets.stream(token) else { continue };
             let state =
                 (tcp.report)(stream.socket.descriptor()).map(|report| report.peer_state(since));
-            let silent_looks = match state {
+            let silent_checks = match state {
                 Some(PeerState::Alive) => 0,
                 Some(PeerState::HasAll) if stream.blocked => 0,
-                Some(PeerState::Silent) => silent_looks + 1,
+                Some(PeerState::Silent) => silent_checks + 1,
                 Some(PeerState::HasAll) | None => {
                     stream.watched = false;
                     stream.socket.set_user_timeout(self.user_timeout);
                     continue;
                 }
             };
-            if self.is_lost(silent_looks) {
+            if self.is_lost(silent_checks) {
                 let why = "the server's host has acknowledged nothing for too long (ETIMEDOUT)";
                 stream.broken = Some(why.to_owned());
                 sockets.list_unread(token, true);
             } else {
-                self.watched.push(Watched { token, silent_looks });
+                self.watched.push(Watched { token, silent_checks });
             }
         }
-        self.looked_at = now;
-        self.look_at = (!self.watched.is_empty()).then(|| now + LOOK_EVERY);
+        self.last_check = now;
+        self.next_check = (!self.watched.is_empty()).then(|| now + CHECK_EVERY);
     }
 }
 
@@ -192,9 +192,9 @@ mod tests {
 
     #[test]
     fn a_host_is_given_up_when_it_was_silent_for_as_long_as_the_option_says() {
-        let check = |option: Option<u64>, looks: Option<u32>| {
+        let check = |option: Option<u64>, checks: Option<u32>| {
             let windows = Windows::new(option.map(Duration::from_millis));
-            assert_eq!((0..200).find(|looks| windows.is_lost(*looks)), looks, "{option:?}");
+            assert_eq!((0..200).find(|checks| windows.is_lost(*checks)), checks, "{option:?}");
         };
         check(Some(30_000), Some(31));
         check(Some(3001), Some(5));

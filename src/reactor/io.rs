@@ -143,7 +143,7 @@ impl Io {
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.sockets.handle_timeout(now);
-        self.windows.look(now, &mut self.sockets);
+        self.windows.check(now, &mut self.sockets);
         self.pool.handle_timeout(now);
     }
 

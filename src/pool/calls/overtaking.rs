@@ -33,15 +33,15 @@ use crate::pool::{Call, ConnectionId};
 /// What there is to do about reads that are stuck.
 #[derive(Debug)]
 pub(super) struct Overtaking {
-    /// When was looked for them last.
-    looked_at: Instant,
+    /// When the pool last looked for them.
+    last_check: Instant,
     /// How many found no connection then.
     stranded: usize,
 }
 
 impl Overtaking {
     pub(super) fn new(now: Instant) -> Self {
-        Self { looked_at: now, stranded: 0 }
+        Self { last_check: now, stranded: 0 }
     }
 
     /// How many reads are stuck behind others and would go elsewhere.
@@ -53,7 +53,7 @@ impl Overtaking {
 impl Calls {
     /// Sends the reads elsewhere that are stuck.
     pub(super) fn overtake(&mut self, now: Instant, cx: &mut Context<'_>) {
-        self.overtaking.looked_at = now;
+        self.overtaking.last_check = now;
         self.overtaking.stranded = 0;
         if Mutation::StandBehind.is_on() || !cx.discovery.cluster.topology().is_served() {
             return;
@@ -116,6 +116,6 @@ impl Calls {
         }
         // What was due at the last look has been done then, or can't be done before a connection is
         // free.
-        cx.connections.stuck_after(self.overtaking.looked_at).map(|at| (at, "overdue"))
+        cx.connections.stuck_after(self.overtaking.last_check).map(|at| (at, "overdue"))
     }
 }

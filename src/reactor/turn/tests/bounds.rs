@@ -84,7 +84,7 @@ fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
     let mut look = |served: &mut Served| {
         now = now + Duration::from_secs(1);
         let Io { windows, sockets, .. } = &mut served.reactor.io;
-        windows.look(now, sockets);
+        windows.check(now, sockets);
         served.reactor.io.sockets.stream(token).unwrap().broken.is_some()
     };
     for _ in 0..100 {
