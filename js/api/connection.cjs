@@ -206,7 +206,7 @@ class SessionWork {
 
   completed() {}
 
-  doubted() {}
+  failedUnknown() {}
 
   explain(error) {
     return error;

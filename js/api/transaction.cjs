@@ -15,7 +15,7 @@ const {
 } = require('./errors.cjs');
 const { Lease, defineHidden } = require('../lease/lease.cjs');
 const { Deadline } = require('../lease/deadline.cjs');
-const { OpenTransaction, doubt } = require('../lease/open-transaction.cjs');
+const { OpenTransaction, withUnknownOutcome } = require('../lease/open-transaction.cjs');
 const { CallOptions, isGiven } = require('./options.cjs');
 const { needStackSpace } = require('./stack-space.cjs');
 
@@ -249,7 +249,7 @@ async function attempts(
         const isLast = attempt >= (retries ?? 0) || open?.mayStand;
         if (isLast || !isRetryable(error) || canRepeat?.() === false) {
           if (open === undefined) throw withStackFrom(attempts, because(error, cause));
-          throw open.mayStand ? doubt(error) : error;
+          throw open.mayStand ? withUnknownOutcome(error) : error;
         }
         cause = error;
         if (isStale(error)) begins |= REPEATED;

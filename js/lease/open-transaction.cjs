@@ -45,8 +45,8 @@ class Scope {
     this.#open.completed(command, earlier);
   }
 
-  doubted() {
-    this.#open.doubted();
+  failedUnknown() {
+    this.#open.failedUnknown();
   }
 
   explain(error) {
@@ -128,13 +128,13 @@ class OpenTransaction {
   }
 
   /** Called for each error of the user's statements that says 'unknown'. */
-  doubted() {
+  failedUnknown() {
     this.#hasCommitted = true;
   }
 
   /** What the user gets for an error of a statement. */
   explain(error) {
-    return this.#hasCommitted ? doubt(error) : error;
+    return this.#hasCommitted ? withUnknownOutcome(error) : error;
   }
 
   /** Throws if `scope` is over, or if a savepoint inside of it is open. */
@@ -497,7 +497,7 @@ const COMMITS = new Set(['COMMIT', 'PREPARE TRANSACTION']);
 const RUNS_CODE = new Set(['CALL', 'DO']);
 
 /** An error of a call whose work may stand, all or in part, whatever came of its last statement. */
-function doubt(error) {
+function withUnknownOutcome(error) {
   if (error instanceof classes.HyperionError && Object.isExtensible(error)) {
     error.outcome = 'unknown';
   }
@@ -593,4 +593,4 @@ function releasedError() {
 
 const nothing = () => {};
 
-module.exports = { OpenTransaction, doubt };
+module.exports = { OpenTransaction, withUnknownOutcome };

@@ -279,7 +279,7 @@ class Records {
     // Noted here, in the order of the answers; the error itself is made later.
     const failed = lease !== null && json.includes(TRANSACTION_FAILED) ? lease.failed() : null;
     const mayHaveCommitted = json.includes(UNKNOWN) && !json.includes(TRANSACTION_OPEN);
-    if (place !== null && mayHaveCommitted) place.doubted();
+    if (place !== null && mayHaveCommitted) place.failedUnknown();
     this.#requests.close(request);
     const make = () => {
       if (failure !== null) return unwritten(failure, sql);
