@@ -2,7 +2,7 @@
 
 // Whether a binary is complete. A download or a full disk may have cut off a file. Linux maps such
 // a file without an error, and ends the process by SIGBUS when it reaches the missing part. So the
-// size that the file's header tells is compared with its real size. Other systems compare the sizes
+// size in the file's header is compared with its real size. Other systems compare the sizes
 // themselves. A tool that changes the file on purpose (a signature, a path for its libraries)
 // changes both sizes.
 

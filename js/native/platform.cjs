@@ -60,14 +60,14 @@ function sizeOf(file) {
 
 /** Undefined if it is not known. */
 function isMusl() {
-  // The program that loads Node's libraries tells the C library. Node's report tells it too, but
+  // The program that loads Node's libraries shows the C library. Node's report names it too, but
   // before 20.13 the report looks up the names of all network peers.
   const { interpreter = '' } = readElf('/proc/self/exe') ?? {};
   if (interpreter.includes('/ld-musl-')) return true;
   return interpreter.includes('/ld-linux') ? false : reportsMusl();
 }
 
-/** glibc tells Node its version, musl does not. */
+/** glibc reports its version to Node, musl does not. */
 function reportsMusl() {
   const { report } = process;
   try {

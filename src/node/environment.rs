@@ -1,8 +1,8 @@
 //! The state of one Node environment (the main thread, a worker, a vm context): its pools.
 //!
 //! When an environment ends, Node must wait until all of libuv's handles are closed, because it
-//! aborts the whole process over an open one. Every handle's callback holds the [`LastOneOut`].
-//! When that is dropped, it tells Node.
+//! aborts the whole process over an open one. Every handle's callback holds the [`LastOneOut`],
+//! which lets Node go on when it is dropped.
 #![allow(unsafe_code)] // Node-API is C. A comment at each call says why it is right.
 
 use std::cell::{Cell, RefCell};
@@ -112,8 +112,8 @@ impl Environment {
     /// after the last command. Then there is nothing to do, and no caller that needs an error.
     pub(super) fn late(&self, handle: u32, command: impl FnOnce(&mut Reactor)) {
         if let Ok(client) = self.open_client(handle) {
-            // An error means that a defect was found just now. The requests that it concerns are
-            // told.
+            // An error means that a defect was found just now. The requests that it concerns
+            // fail with it.
             let _ = client.run(command);
         }
     }

@@ -61,8 +61,8 @@ fn create_pool(env: napi::Env, options: Text, deliver: Unread) -> napi::Result<s
     })
 }
 
-/// `parameterTypes(handle, id) -> oids` separated by commas, or `undefined` if no server has told
-/// them yet.
+/// `parameterTypes(handle, id) -> oids` separated by commas, or `undefined` if no server has
+/// described the statement yet.
 #[napi(catch_unwind, no_export)]
 fn parameter_types(env: napi::Env, handle: Number, id: Number) -> napi::Result<Perhaps> {
     enter(env, |_, environment| {

@@ -53,7 +53,7 @@ pub struct World {
     pub answers: BTreeMap<u32, Answer>,
     pub events: Vec<PoolEvent>,
     pub traces: BTreeMap<u32, Trace>,
-    /// Requests whose callers were told the types of their parameters.
+    /// Requests whose callers have got the types of their parameters.
     pub typed: Vec<u32>,
     /// The host of every attempt to connect, in order.
     pub attempts: Vec<usize>,

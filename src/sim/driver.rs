@@ -1,8 +1,8 @@
-//! What a reactor does for a pool, in virtual time: it turns the pool, tells it what its
-//! connections hear, and hands out what it wants.
+//! The reactor's part, in virtual time: a driver runs the turns of a pool, passes on to the pool
+//! what its connections receive, and carries out its outputs.
 //!
 //! [`World`](super::cluster::World) delivers everything at once, and a storm in any order. Both are
-//! drivers, and each says only when things happen, where bytes go, and what becomes of answers.
+//! drivers, and each decides only when things happen, where bytes go, and what becomes of answers.
 
 use super::names::{Names, address_of};
 use crate::base::{Error, Instant, SystemFields};
@@ -46,7 +46,7 @@ pub(super) trait Driver {
 
     fn hear(&mut self, event: PoolEvent);
 
-    /// Does what the pool wants.
+    /// Carries out the pool's outputs.
     fn take_outputs(&mut self) {
         while let Some(output) = self.pool().poll_output() {
             match output {

@@ -38,7 +38,7 @@ impl Names {
         std::mem::take(&mut self.moved).into_keys().collect()
     }
 
-    /// To what the names lead that lead elsewhere.
+    /// For each name that leads elsewhere, the hosts to which it leads.
     pub(super) fn moved(&self) -> impl Iterator<Item = &[usize]> {
         self.moved.values().map(Vec::as_slice)
     }

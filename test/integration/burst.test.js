@@ -1,6 +1,6 @@
 // Many more queries at a time than connections (src/pool/placement/burst.rs): a few servers are
-// kept at work, and heard in parts of several answers. Whatever is among them, everybody gets their
-// own answer. On a real server over TCP.
+// kept at work, and heard in parts of several answers. Whatever is among them, every caller gets
+// its own answer. On a real server over TCP.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

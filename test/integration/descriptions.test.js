@@ -29,7 +29,10 @@ const CURSORS = [
   ['SELECT WHERE false', []],
 ];
 
-/** Where a server casts what it was told to be of another type: wherever that was prepared, or a moment ago told. */
+/**
+ * When a server casts a value that was sent with an outdated type: only where the statement was
+ * prepared, or always.
+ */
 const PREPARED = 1;
 const ALWAYS = 2;
 
@@ -148,7 +151,7 @@ for (const [way, [options, choices]] of Object.entries(WAYS)) {
     const isKept = way === 'default' || way === 'another style';
     for (const [from, first, to, second, read, cast] of table) {
       for (const isPrepared of [false, true]) {
-        // What a server was told to parse before it goes on to cast, and nothing tells of it.
+        // The server parses the statement with the old type and casts the value without an error.
         if (cast === ALWAYS || (cast === PREPARED && isKept && isPrepared)) continue;
         await ddl.query(`DROP TABLE IF EXISTS w; CREATE TABLE w (v ${from})`);
         const zone = { parameters: { TimeZone: 'America/New_York', ...options.parameters } };

@@ -148,7 +148,7 @@ test('what the server refuses by earlier types is described anew', behindPooler,
         for (let uses = 0; uses < 3; uses++) {
           await assert.doesNotReject(pool.query(sql, [value]), what);
         }
-        // What is wrong by the new types as well is told as the server says it.
+        // A value that is wrong by the new types as well gets the server's own error.
         if (to === 'int') {
           await assert.rejects(pool.query(sql, ['x']), { code: '22P02', outcome: 'not-committed' });
         }

@@ -1,4 +1,4 @@
-// A `serialize` of the user's: which types it is told, and where its values are sent.
+// A `serialize` of the user's: which types it gets, and where its values are sent.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

@@ -1,5 +1,5 @@
 // Several statements in one text, in a session whose settings are not the defaults. Their effects
-// and results are those of the simple protocol, and callers are told nothing untrue about them.
+// and results are those of the simple protocol, and their errors say nothing untrue about them.
 
 import assert from 'node:assert/strict';
 import process from 'node:process';

@@ -73,9 +73,9 @@ impl Session {
         rows[0][0].as_ref().unwrap().parse::<u32>().unwrap() / 10_000
     }
 
-    /// Runs a statement as a pool does that meets it for the first time, and as it does once this
-    /// connection has been told what it is. So its results come as text, unless a parameter's type
-    /// had to be known first, and then in binary.
+    /// Runs a statement as a pool runs it for the first time, and as it runs it once this
+    /// connection has its description. So its results come as text, unless a parameter's type had
+    /// to be known first, and then in binary.
     pub(super) fn twice(
         &mut self,
         sql: &str,
@@ -83,7 +83,7 @@ impl Session {
     ) -> Result<[Vec<Row>; 2], TestCaseError> {
         let statement = self.statements.insert(sql);
         let first = self.run(sql, statement, params)?;
-        // It is prepared, and told what it is.
+        // It is prepared, and described.
         self.run(sql, statement, params)?;
         let second = self.run(sql, statement, params)?;
         if params.is_empty() {

@@ -141,7 +141,7 @@ fn a_pool_grows_where_it_is_served_as_long_as_the_name_leads_to_none_that_fits()
         assert_eq!(event_count(&world), before, "{reach:?}");
     }
     // The only session belongs to a caller, so no call asks on it. A new session at its address
-    // tells the role.
+    // shows the role.
     let mut world = named(&[STANDBY, PRIMARY], serde_json::json!({ "poolSize": 4 }));
     let lease = world.acquire(NONE);
     let lease = world.answers[&lease].as_ref().unwrap().lease;

@@ -69,7 +69,7 @@ fn while_none_serves_each_host_is_asked_by_about_one_login_a_second() {
         assert!((8..=10).contains(&logins), "{logins} logins to one host in 10 s");
         assert_eq!(world.connections(host), 1, "and one session that is asked");
     }
-    // A host that is asked every 25 ms tells at once that its fence is lifted.
+    // A host that is asked every 25 ms shows at once that its fence is lifted.
     world.hosts[0].server.role = PRIMARY;
     let write = world.query("INSERT b", None, NONE);
     world.pass(Duration::from_millis(30));

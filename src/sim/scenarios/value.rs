@@ -1,5 +1,6 @@
-//! Calls whose values are supplied once their types are told, in virtual time: what waits for them,
-//! and what becomes of them when their connection is lost, their caller gives up, or the pool ends.
+//! Calls whose values are supplied once their types are known, in virtual time: what waits for
+//! them, and what becomes of them when their connection is lost, their caller gives up, or the pool
+//! ends.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

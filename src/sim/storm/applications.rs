@@ -27,9 +27,9 @@ pub(super) struct Applications {
     pub(super) is_served: bool,
     /// Statements that are used again and again.
     statements: Option<Statements>,
-    /// Values that are supplied once their types are told.
+    /// Values that are supplied once their types are known.
     values: BTreeMap<u32, Params>,
-    /// Requests whose types were told.
+    /// Requests whose callers have got the types.
     pub(super) values_due: Vec<u32>,
 }
 
@@ -243,7 +243,7 @@ impl Storm {
         request
     }
 
-    /// Most applications that were told types in an earlier turn have their values ready.
+    /// Most applications that got types in an earlier turn have their values ready.
     pub(super) fn supply_values(&mut self) {
         for request in std::mem::take(&mut self.apps.values_due) {
             if self.dice.percent(30) {

@@ -70,7 +70,7 @@ pub(super) enum Deed {
     RestoreNames,
     /// All nodes are stopped, and started on the timeline before the newest.
     Rewind,
-    /// A pooler in front of it tells sessions that it has never passed on what they wait for.
+    /// A pooler in front of it reports to sessions that it has never passed on their requests.
     Dismiss(usize),
     /// All nodes lose their power, and come back in their roles.
     CrashAll,

@@ -131,7 +131,7 @@ impl Storm {
                 | What::Change
         );
         match (error.class(), error.code()) {
-            // Its types were dropped, or its connection was lost, before a server told them.
+            // Its types were dropped, or its connection was lost, before a server described them.
             (_, "HYPERION_UNREADABLE_VALUE") if !matches!(ask.what, What::Mood) => Ok(()),
             (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
             // The error must name a time limit of the server's own.
@@ -186,7 +186,7 @@ impl Storm {
         }
     }
 
-    /// Whether the visit lost its connection before, and was told that logins are refused.
+    /// Whether the visit lost its connection before, and got the error that logins are refused.
     fn is_barred(&self, ask: &Ask) -> bool {
         let visit = ask.what.visit().and_then(|number| self.apps.visits.get(number));
         visit.is_some_and(|visit| visit.is_barred)
@@ -325,7 +325,7 @@ fn check_trace(ask: &Ask, response: &Response) -> Result<(), String> {
     }
 }
 
-/// Whether a server has told what the types in an answer are. Else its arrays are text by chance.
+/// Whether a server has described the types in an answer. Otherwise its arrays are text by chance.
 fn check_types(response: &Response) -> Result<(), String> {
     let mut shapes = response.results.iter().filter_map(|result| result.shape.as_deref());
     match shapes.any(Shape::has_user_types) {

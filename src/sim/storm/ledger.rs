@@ -1,4 +1,4 @@
-//! Compares what the applications were told with what the cluster has in the end.
+//! Compares the answers that applications got with the rows that the cluster has in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::pool::Response;
 pub(super) struct Ledger {
     /// Keys whose commit was acknowledged, in that order.
     acknowledged: Vec<String>,
-    /// Keys of which a caller was told that they are not there, with the error.
+    /// Keys that are not there according to an error that a caller got, with that error.
     absent: BTreeMap<String, String>,
     /// Keys of transactions whose end is unknown. All keys of one are there, or none.
     together: Vec<Vec<String>>,
@@ -80,7 +80,7 @@ impl Ledger {
         }
     }
 
-    /// Compares the keys of the last primary with everything that was told.
+    /// Compares the keys of the last primary with all answers.
     pub(super) fn check(&self, keys: &[String]) -> Result<(), String> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for key in keys {

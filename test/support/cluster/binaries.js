@@ -39,7 +39,7 @@ export const cacheFolder = fileURLToPath(new URL('../../../.cache/postgres', imp
  * @property {string} version as the server says it, such as '15.18'
  * @property {number} major
  * @property {boolean} hasRewind
- * @property {string} key tells these programs from others, fit for a file name
+ * @property {string} key distinguishes these programs from others, and is fit for a file name
  */
 
 /** @type {Map<string, Promise<Binaries>>} */

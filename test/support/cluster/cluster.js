@@ -110,7 +110,7 @@ export class Cluster {
    * statement.
    *
    * With the barrier, no transaction can write on this node any more when the promise resolves: a
-   * session that is told `on` at login was accepted after the postmaster had signalled all older
+   * session that gets `on` at login was accepted after the postmaster had signalled all older
    * backends; then the transactions that began before are waited for, and ended when they take
    * longer than `graceMs`. Sessions that override the setting (SET, BEGIN READ WRITE) still write:
    * `terminate: 'all'` ends every session.
@@ -126,7 +126,7 @@ export class Cluster {
   }
 
   /**
-   * Lifts the fence, and waits until new sessions are told so.
+   * Lifts the fence, and waits until new sessions get `off`.
    * @param {Node} node
    */
   async unfence(node) {

@@ -59,7 +59,7 @@ class Direction {
     this.#resume();
   }
 
-  // TCP tells a sender that its bytes do not move, as in a real network.
+  // A sender notices by TCP that its bytes do not move, as in a real network.
   #resume() {
     const queued = this.#queue.reduce((sum, { chunk }) => sum + (chunk?.length ?? 0), 0);
     const isFull = queued > 1 << 20 || (this.#mode.delayMs === undefined && queued > 1 << 16);

@@ -53,7 +53,7 @@ export async function openSession(node, credentials, { timeoutMs = 10_000 } = {}
       await query('SELECT pg_stat_clear_snapshot()');
       return (await query(othersWhere(condition))).flat();
     },
-    /** Nobody else reads or writes the table until `unlock`. */
+    /** No other session reads or writes the table until `unlock`. */
     lock: (table) => query(`BEGIN; LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`),
     unlock: () => query('ROLLBACK'),
     close: () => client.end().catch(() => {}),

@@ -177,7 +177,7 @@ async function removeLeftover(leftover) {
   await rm(leftover, { recursive: true, force: true, maxRetries: 5 });
 }
 
-// The process id may belong to another program by now: the command line tells.
+// The process id may belong to another program by now, which its command line shows.
 function endLeftoverServer(dataFolder) {
   const pid = Number.parseInt(fs.readFileSync(path.join(dataFolder, 'postmaster.pid'), 'utf8'), 10);
   if (pid > 1 && commandLine(pid).includes(dataFolder)) killServer(pid);
