@@ -50,6 +50,8 @@ class Lease {
   waitedMs = 0;
   /** The number of the open transaction for those who watch; 0 before its first query. */
   transaction = 0;
+  /** Its BEGIN, until a query has taken it along: `{ sql, waitedMs }`, or null. */
+  begin = null;
   /** Whether the open transaction was declared read-only. */
   isReadOnly = false;
   /** The Deadline of the open transaction, or of the last one. */
@@ -69,7 +71,8 @@ class Lease {
 
   /** `signal` and `timeoutMs` may be undefined; they bound the wait. */
   async acquire(flags, signal, timeoutMs) {
-    const startedAt = this.observer.watchesQueries ? now() : 0;
+    const isTimed = this.#what === 'transaction' && this.observer.watchesQueries;
+    const startedAt = isTimed ? now() : 0;
     await this.#bridge.acquire(this, flags, signal, timeoutMs);
     if (startedAt > 0) this.waitedMs = now() - startedAt;
   }
@@ -154,6 +157,7 @@ class Lease {
     this.#healed = null;
     this.replaceError = null;
     this.transaction = 0;
+    this.begin = null;
   }
 
   /** A query has failed, and so the transaction has, unless it had failed before. */

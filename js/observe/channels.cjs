@@ -5,6 +5,8 @@
 
 const { channel, tracingChannel } = require('node:diagnostics_channel');
 
+const RESOLVED = Promise.resolve();
+
 const channels = {
   query: tracingChannel('hyperiondb-client:query'),
   transaction: tracingChannel('hyperiondb-client:transaction'),
@@ -26,12 +28,30 @@ function isTraced({ start, end, asyncStart, asyncEnd, error }) {
 
 /**
  * Calls `run`, which returns a promise or throws, and publishes `makeContext()` at its start and at
- * its end, if somebody subscribes.
+ * its end, if somebody subscribes. What is refused at once has an asynchronous end too, so that a
+ * subscriber needs no other.
  */
 function traced(on, makeContext, run) {
   if (!isTraced(on)) return run(null);
   const context = makeContext();
-  return on.tracePromise(() => run(context), context);
+  try {
+    return on.tracePromise(() => run(context), context);
+  } catch (thrown) {
+    on.asyncStart.publish(context);
+    on.asyncEnd.publish(context);
+    throw thrown;
+  }
 }
 
-module.exports = { channels, isTraced, traced };
+/**
+ * The same for what must not be held up by the code of subscribers: `promise` was made before, and
+ * all is published after the present function.
+ */
+function tracedLater(on, makeContext, promise) {
+  if (!isTraced(on)) return;
+  const context = makeContext();
+  // The caller has the promise itself, and its rejection.
+  RESOLVED.then(() => on.tracePromise(() => promise, context)).catch(() => {});
+}
+
+module.exports = { channels, isTraced, traced, tracedLater };

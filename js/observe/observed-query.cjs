@@ -17,7 +17,7 @@ class ObservedQuery {
   parameters;
   /** The number of its transaction, or undefined. */
   transaction;
-  /** The BEGIN that goes in the flight of the query, which is the first of its transaction. */
+  /** The BEGIN that went in the flight of the query, or null. */
   begin = null;
   startedAt = now();
   endedAt = 0;
@@ -26,6 +26,7 @@ class ObservedQuery {
   attempts = 0;
   host = null;
   rowCount = undefined;
+  command = undefined;
   /** Makes the error that the caller gets. */
   makeError = null;
   /** That error, once it was made. */
@@ -34,13 +35,17 @@ class ObservedQuery {
   context = null;
   /** The caller's asynchronous context, in which a logger runs. */
   resource;
+  /** Where the query was called, with the pool's option `longStackTraces`. */
+  callSite;
   #log;
+  #lease;
 
   /** `log` is a QueryLog, or null. */
-  constructor(log, sql, parameters) {
+  constructor(log, sql, { lease, callSite }) {
     this.#log = log;
+    this.#lease = lease;
     this.sql = sql;
-    this.parameters = parameters;
+    this.callSite = callSite;
     this.resource = log === null ? null : new AsyncResource('HYPERIONLOG');
   }
 
@@ -61,8 +66,9 @@ class ObservedQuery {
 
   /** `value` is what the caller gets: rows, or several arrays of rows. */
   succeeded(value) {
-    const rowCount = value?.rowCount;
+    const { rowCount, command } = value ?? {};
     if (typeof rowCount === 'number') this.rowCount = rowCount;
+    if (typeof command === 'string') this.command = command;
     this.#end();
   }
 
@@ -71,25 +77,47 @@ class ObservedQuery {
     this.makeError = make;
     this.#end();
     return () => {
-      this.error = make();
-      if (this.context !== null) {
-        this.context.code = this.error?.code;
-        this.context.outcome = this.error?.outcome;
+      const error = make();
+      this.error = error;
+      try {
+        if (this.context !== null) {
+          this.context.code = error?.code;
+          this.context.outcome = error?.outcome;
+        }
+      } catch {
+        // The context is the subscribers', who may have frozen it; the error may be the caller's.
       }
-      return this.error;
+      return error;
     };
   }
 
+  /** Throws nothing: the answer is on its way to the caller. */
   #end() {
-    this.endedAt = now();
-    const { context } = this;
-    if (context !== null) {
-      context.host = this.host;
-      context.waitMs = this.waitMs;
-      context.attempts = this.attempts;
-      context.rowCount = this.rowCount;
+    try {
+      this.endedAt = now();
+      this.#takeBegin();
+      if (this.#log !== null) this.#log.ended(this);
+      if (this.context !== null) this.#fill(this.context);
+    } catch {
+      // The stack is at its end, or a subscriber has frozen the context.
     }
-    if (this.#log !== null) this.#log.ended(this);
+  }
+
+  /** The first query of a transaction that was sent has taken its BEGIN along. */
+  #takeBegin() {
+    const lease = this.#lease;
+    if (this.transaction === undefined || this.attempts === 0 || lease.begin === null) return;
+    this.begin = lease.begin;
+    lease.begin = null;
+  }
+
+  #fill(context) {
+    context.host = this.host;
+    context.durationMs = this.durationMs;
+    context.waitMs = this.waitMs;
+    context.attempts = this.attempts;
+    context.rowCount = this.rowCount;
+    context.command = this.command;
   }
 }
 

@@ -3,11 +3,13 @@
 // Who watches a pool: its `logger`, and the subscribers of its channels.
 
 const contract = require('../transfer/contract.cjs');
-const { channels, isTraced, traced } = require('./channels.cjs');
+const { channels, isTraced, traced, tracedLater } = require('./channels.cjs');
 const { ObservedQuery } = require('./observed-query.cjs');
 const { QueryLog } = require('./query-log.cjs');
 
 const { TRANSACTION, BEGIN_READ_ONLY, BEGIN_DEFERRABLE, ISOLATION_SHIFT } = contract.queryFlags;
+/** More are refused, and are not worth a copy. */
+const { MOST_PARAMETERS } = contract.limits;
 const { READ_UNCOMMITTED, READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE } =
   contract.isolationLevels;
 
@@ -20,6 +22,8 @@ LEVELS[SERIALIZABLE] = 'SERIALIZABLE';
 /** The most summaries that are kept, and the longest text whose summary is. */
 const MOST_SUMMARIES = 1000;
 const LONGEST_TEXT = 10_000;
+/** Transactions of all pools have different numbers. */
+let transactions = 0;
 
 /**
  * What the channel for queries publishes. All properties are there from the start: V8 fills an
@@ -32,9 +36,11 @@ class QueryContext {
   name = undefined;
   transaction = undefined;
   host = null;
+  durationMs = 0;
   waitMs = 0;
   attempts = 0;
   rowCount = undefined;
+  command = undefined;
   code = undefined;
   outcome = undefined;
   #addon;
@@ -56,7 +62,6 @@ class Observer {
   #name;
   #addon;
   #summaries = new Map();
-  #transactions = 0;
   /** The pool's database, once the addon has told it. */
   database = undefined;
 
@@ -73,19 +78,43 @@ class Observer {
     return this.#log !== null || isTraced(channels.query);
   }
 
-  /** Runs a query by `run(observed)`, which returns its promise or throws. */
-  query(sql, params, lease, flags, run) {
-    const observed = this.#begin(sql, params, lease, flags);
-    const makeContext = () => this.#contextOf(observed);
-    return traced(channels.query, makeContext, (context) => {
+  /**
+   * Runs a query by `run(observed, params)`, which returns its promise or throws. `about.isOwn`: it
+   * is a statement of this package (a COMMIT, a SAVEPOINT). The state of its transaction was looked
+   * at for it, and no code of subscribers may change that before it is sent.
+   */
+  query(sql, params, about, run) {
+    const observed = new ObservedQuery(this.#log, sql, about);
+    let values = params;
+    if (this.#logsParameters && Array.isArray(params) && params.length <= MOST_PARAMETERS) {
+      // What is sent is what is logged: a getter may give another value the second time.
+      values = copyOf(params) ?? params;
+      observed.parameters = values;
+    }
+    if ((about.flags & TRANSACTION) !== 0) observe(observed, about);
+    const send = (context) => {
       observed.context = context;
       try {
-        return run(observed);
+        return run(observed, values);
       } catch (thrown) {
         observed.failed(() => thrown)();
         throw thrown;
       }
-    });
+    };
+    const makeContext = () => (observed.context = this.#contextOf(observed));
+    if (!about.isOwn) return traced(channels.query, makeContext, send);
+    const context = isTraced(channels.query) ? makeContext() : null;
+    const publish = (promise) => {
+      if (context !== null) tracedLater(channels.query, () => context, promise);
+    };
+    try {
+      const promise = send(context);
+      publish(promise);
+      return promise;
+    } catch (thrown) {
+      publish(Promise.reject(thrown));
+      throw thrown;
+    }
   }
 
   /** `what` takes a connection: 'transaction' or 'connection'. */
@@ -96,22 +125,6 @@ class Observer {
   /** Runs all attempts of a transaction by `run(context)`; `context` is null if nobody watches. */
   transaction(run) {
     return traced(channels.transaction, () => this.#context({ attempts: 0 }), run);
-  }
-
-  #begin(sql, params, lease, flags) {
-    const parameters = this.#logsParameters ? copyOf(params) : undefined;
-    const observed = new ObservedQuery(this.#log, sql, parameters);
-    if (lease !== null && (flags & TRANSACTION) !== 0) {
-      if (lease.transaction === 0) {
-        this.#transactions += 1;
-        lease.transaction = this.#transactions;
-        observed.begin = { sql: beginOf(flags), waitedMs: lease.waitedMs };
-        // A connection that its user keeps was waited for once.
-        lease.waitedMs = 0;
-      }
-      observed.transaction = lease.transaction;
-    }
-    return observed;
   }
 
   #contextOf({ sql, transaction }) {
@@ -142,6 +155,18 @@ class Observer {
   }
 }
 
+/** A query of a transaction. Its BEGIN goes with the first of them that is sent. */
+function observe(observed, { lease, flags }) {
+  if (lease.transaction === 0) {
+    transactions += 1;
+    lease.transaction = transactions;
+    lease.begin = { sql: beginOf(flags), waitedMs: lease.waitedMs };
+    // Later transactions on the same connection wait for none.
+    lease.waitedMs = 0;
+  }
+  observed.transaction = lease.transaction;
+}
+
 /** The statement with which a transaction of these flags begins. */
 function beginOf(flags) {
   let sql = 'BEGIN';
@@ -154,7 +179,6 @@ function beginOf(flags) {
 
 /** The caller may change the array before the logger sees it. */
 function copyOf(params) {
-  if (!Array.isArray(params)) return undefined;
   try {
     return Array.from({ length: params.length }, (_, n) => params[n]);
   } catch {

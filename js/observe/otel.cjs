@@ -35,10 +35,6 @@ class HyperionInstrumentation {
   #started = new WeakMap();
   #queries = {
     start: (query) => this.#start(query),
-    end: (query) => {
-      // A query that was refused at once has no asynchronous part.
-      if ('error' in query) this.#finish(query);
-    },
     asyncEnd: (query) => this.#finish(query),
   };
   #acquires = {

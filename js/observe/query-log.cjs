@@ -10,6 +10,8 @@ class QueryLog {
   #slowQueryMs;
   #name;
   #ended = [];
+  #isDue = false;
+  #hasWarned = false;
 
   constructor({ logger, slowQueryMs = 0, name }) {
     this.#logger = logger;
@@ -23,12 +25,16 @@ class QueryLog {
    */
   ended(query) {
     this.#ended.push(query);
-    if (this.#ended.length === 1) setImmediate(this.#flush);
+    if (this.#isDue) return;
+    // This may throw at the end of the stack. Then the next query tries it.
+    setImmediate(this.#flush);
+    this.#isDue = true;
   }
 
   #flush = () => {
     const ended = this.#ended;
     this.#ended = [];
+    this.#isDue = false;
     for (const query of ended) {
       try {
         if (query.begin !== null) this.#log(query, this.#beginEvent(query));
@@ -43,16 +49,34 @@ class QueryLog {
     if (event.durationMs < this.#slowQueryMs && event.error === undefined) return;
     try {
       const result = query.resource.runInAsyncScope(this.#logger, undefined, event);
-      if (typeof result?.then === 'function') result.then(undefined, () => {});
+      if (typeof result?.then === 'function') {
+        result.then(undefined, (error) => this.#warn(error));
+      }
+    } catch (error) {
+      this.#warn(error);
+    }
+  }
+
+  /** What the logger throws harms no query, and is said once. */
+  #warn(error) {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    try {
+      process.emitWarning(`the pool's logger has thrown: ${error?.message}`, {
+        type: 'HyperionWarning',
+        code: 'HYPERION_LOGGER_FAILED',
+        detail: String(error?.stack ?? ''),
+      });
     } catch {
-      // What the logger throws is its own affair.
+      // Its error throws as well.
     }
   }
 
   #event(query) {
-    const { sql, durationMs, rowCount, parameters } = query;
+    const { sql, durationMs, rowCount, command, parameters } = query;
     const event = { sql, durationMs, ...this.#way(query) };
     if (rowCount !== undefined) event.rowCount = rowCount;
+    if (command !== undefined) event.command = command;
     if (query.makeError !== null) event.error = query.error ?? query.makeError();
     if (parameters !== undefined) event.parameters = parameters;
     return event;

@@ -9,16 +9,11 @@ const contract = require('./contract.cjs');
 const { QueryOptions } = require('../api/query-options.cjs');
 const { lookUp } = require('./lookup.cjs');
 const { Records } = require('./records.cjs');
+const { unsent, withQuery, wrongArguments } = require('./refusals.cjs');
 const { Requests, Watch } = require('./requests.cjs');
 const { Signals } = require('./signals.cjs');
 const { Statements, LONGEST_TEXT } = require('./statements.cjs');
-const {
-  classes,
-  aborted,
-  longCallSite,
-  configurationError,
-  fromThrown,
-} = require('../api/errors.cjs');
+const { classes, aborted, longCallSite, fromThrown } = require('../api/errors.cjs');
 const { Parameters, takeSnapshot, serializeSnapshot } = require('../types/parameters.cjs');
 const { RequestBuffer } = require('./request-buffer.cjs');
 const { TypeConfigs } = require('../types/type-config.cjs');
@@ -29,7 +24,6 @@ const { NO_LIMIT } = contract.absences;
 
 const NO_PARAMETERS = { values: undefined, captured: undefined };
 
-const POOL_CLOSED = 'HYPERION_POOL_CLOSED';
 const RESOLVED = Promise.resolve();
 /** Taken when this file is loaded: the fake timers of a test would never run the callbacks. */
 const { queueMicrotask } = globalThis;
@@ -140,8 +134,10 @@ class Bridge {
     if (!observer.watchesQueries) {
       return this.#query(sql, params, options, lease, flags, place, null);
     }
-    return observer.query(sql, params, lease, flags, (observed) =>
-      this.#query(sql, params, options, lease, flags | TRACED, place, observed),
+    const callSite = this.#longStackTraces ? longCallSite() : null;
+    const about = { lease, flags, isOwn: lease !== null && place === null, callSite };
+    return observer.query(sql, params, about, (observed, values) =>
+      this.#query(sql, values, options, lease, flags | TRACED, place, observed),
     );
   }
 
@@ -201,7 +197,7 @@ class Bridge {
 
     const runsCode = typeConfig !== null && (snapshot !== null || typeConfig.parsers.size > 0);
     const context = runsCode ? new AsyncResource('HYPERIONQUERY') : null;
-    const callSite = this.#longStackTraces ? longCallSite() : null;
+    const callSite = this.#longStackTraces ? (observed?.callSite ?? longCallSite()) : null;
     const promise = new Promise(takeResolve);
     const resolve = takenResolve;
     const watch = signal === undefined ? null : this.#watch(signal, 'the query', sql);
@@ -557,41 +553,5 @@ class Bridge {
 }
 
 const listed = (oids) => (oids === '' ? [] : oids.split(',').map(Number));
-
-/**
- * Adds the SQL text to the error of a parameter. An exception of the caller's own code stays as it
- * is.
- */
-function withQuery(thrown, sql) {
-  if (thrown instanceof classes.ConfigurationError && thrown.query === undefined) {
-    Object.defineProperty(thrown, 'query', { value: sql, writable: true, configurable: true });
-  }
-  return thrown;
-}
-
-/** The error of a query that was refused before it was sent. */
-function unsent(error, flags = 0) {
-  // After a defect of the pool, the error has an outcome already: it is unknown.
-  if (error instanceof classes.ConfigurationError) error.outcome ??= 'not-sent';
-  // The end of the pool has rolled back the earlier statements of the transaction.
-  if (error.code === POOL_CLOSED && (flags & TRANSACTION) !== 0) error.outcome = 'not-committed';
-  return error;
-}
-
-function wrongArguments(sql, params) {
-  if (typeof sql !== 'string') {
-    const hint = typeof sql === 'object' ? ': write query(text, values, options)' : '';
-    return configurationError(`the query must be a string, not ${kindOf(sql)}${hint}`);
-  }
-  if (params !== undefined && params !== null && !Array.isArray(params)) {
-    return configurationError(`the parameters must be an array, not ${kindOf(params)}`);
-  }
-  return null;
-}
-
-function kindOf(value) {
-  if (value === null) return 'null';
-  return Array.isArray(value) ? 'an array' : typeof value;
-}
 
 module.exports = { Bridge };

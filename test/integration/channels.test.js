@@ -47,12 +47,19 @@ test('a query is published with its text, its tables, its database, and what bec
   const { database } = cluster;
   const none = { transaction: undefined, code: undefined, outcome: undefined };
   const asked = { sql, summary: 'SELECT pg_class', database, name: 'main', ...none };
-  const before = { host: null, waitMs: 0, attempts: 0, rowCount: undefined };
-  assert.deepEqual(atStart, { ...asked, ...before });
-  const { waitMs, result, ...rest } = settled;
-  assert.ok(waitMs > 0);
+  const times = { durationMs: 0, waitMs: 0 };
+  const before = { host: null, attempts: 0, rowCount: undefined, command: undefined };
+  assert.deepEqual(atStart, { ...asked, ...before, ...times });
+  const { durationMs, waitMs, result, ...rest } = settled;
+  assert.ok(waitMs > 0 && waitMs <= durationMs);
   assert.equal(result, rows);
-  assert.deepEqual(rest, { ...asked, host: address(), attempts: 1, rowCount: 1 });
+  assert.deepEqual(rest, {
+    ...asked,
+    host: address(),
+    attempts: 1,
+    rowCount: 1,
+    command: 'SELECT',
+  });
   assert.equal(new Set(messages.map(([, , context]) => context)).size, 1, 'one context');
 });
 
@@ -71,7 +78,7 @@ test('what is refused at once is published too', async (t) => {
   const pool = await open(t);
   const messages = hear(t, 'query');
   await assert.rejects(pool.query('SELECT 1', 'no array'), { code: 'HYPERION_CONFIGURATION' });
-  assert.deepEqual(phases(messages), ['start', 'error', 'end']);
+  assert.deepEqual(phases(messages), ['start', 'error', 'end', 'asyncStart', 'asyncEnd']);
   const [, context] = messages[1];
   assert.deepEqual(
     [context.code, context.outcome, context.host],
@@ -158,4 +165,99 @@ test('a subscriber that throws harms no query', async (t) => {
   assert.deepEqual(await pool.query('SELECT 1 AS n'), [{ n: 1 }]);
   await new Promise(setImmediate);
   assert.deepEqual(uncaught, ['boom']);
+});
+
+test('a subscriber that freezes the context harms nobody', async (t) => {
+  const pool = await open(t);
+  const freeze = { start: Object.freeze, end() {}, asyncStart() {}, asyncEnd() {}, error() {} };
+  const channel = tracingChannel('hyperiondb-client:query');
+  channel.subscribe(freeze);
+  // Node.js itself adds the result to the context, which fails.
+  const frozen = pool.query('SELECT 1 AS n').catch((error) => error);
+  const refused = pool.query('SELECT 1 / 0').catch((error) => error);
+  channel.unsubscribe(freeze);
+  await Promise.all([frozen, refused]);
+  assert.deepEqual(await pool.query('SELECT 2 AS n'), [{ n: 2 }]);
+});
+
+/** Runs `act` in the first subscriber of the first query whose text begins so. */
+function onceAt(t, text, act) {
+  let isOver = false;
+  const start = ({ sql }) => {
+    if (isOver || !sql.startsWith(text)) return;
+    isOver = true;
+    act();
+  };
+  const channel = tracingChannel('hyperiondb-client:query');
+  channel.subscribe({ start });
+  t.after(() => channel.unsubscribe({ start }));
+}
+
+for (const holder of ['a pool', 'a connection']) {
+  for (const text of ['COMMIT', 'SAVEPOINT', 'RELEASE', 'ROLLBACK TO']) {
+    for (const what of ['aborts its signal', 'rolls it back', 'commits it']) {
+      test(`a subscriber that ${what} at a ${text} of ${holder} changes no answer into a wrong one`, async (t) => {
+        await cluster.query(
+          cluster.primary,
+          'DROP TABLE IF EXISTS acted; CREATE TABLE acted (n int)',
+        );
+        const pool = await open(t, { poolSize: 1 });
+        const on = holder === 'a pool' ? pool : await pool.connect();
+        const controller = new AbortController();
+        let inner;
+        onceAt(t, text, () => {
+          if (what === 'aborts its signal') controller.abort();
+          else if (what === 'rolls it back') void inner.rollback().catch(() => {});
+          else void inner.commit().catch(() => {});
+        });
+        const said = await on
+          .transaction(
+            async (tx) => {
+              inner = tx;
+              await tx.query('INSERT INTO acted VALUES (1)');
+              const part = async (savepoint) => {
+                await savepoint.query('INSERT INTO acted VALUES (2)');
+                if (text === 'ROLLBACK TO') throw new Error('undone');
+              };
+              await tx.savepoint(part).catch((error) => {
+                if (error.message !== 'undone') throw error;
+              });
+            },
+            { signal: controller.signal },
+          )
+          .then(
+            () => 'committed',
+            (error) => error.outcome ?? error,
+          );
+        // Nothing of the transaction is left open: what comes behind it stands.
+        await on.query('INSERT INTO acted VALUES (3)');
+        if (on !== pool) await on.release();
+        const rows = await cluster.query(cluster.primary, 'SELECT n FROM acted ORDER BY n');
+        const found = rows.map(([n]) => Number(n));
+        assert.ok(found.includes(3), `${said}: ${found}`);
+        // Whoever rolls it back knows that.
+        if (said === 'committed' && what !== 'rolls it back') {
+          assert.ok(found.includes(1), `committed: ${found}`);
+        }
+        if (said === 'not-sent' || said === 'not-committed') {
+          assert.ok(!found.includes(1), `${said}: ${found}`);
+        }
+      });
+    }
+  }
+}
+
+test('longStackTraces show the lines of the caller, whoever is bound to the channel', async (t) => {
+  const pool = await open(t, { longStackTraces: true });
+  hear(t, 'query');
+  const channel = tracingChannel('hyperiondb-client:query');
+  const stores = Array.from({ length: 3 }, () => new AsyncLocalStorage());
+  for (const store of stores) channel.start.bindStore(store, (context) => context);
+  t.after(() => stores.forEach((store) => channel.start.unbindStore(store)));
+  function theCaller() {
+    return pool.query('SELECT 1 / 0');
+  }
+  const error = await theCaller().then(assert.fail, (thrown) => thrown);
+  assert.match(error.stack, /theCaller/);
+  assert.equal(error.stack.includes('diagnostics_channel'), false, error.stack);
 });

@@ -43,6 +43,7 @@ test('a query is logged once, with its text, times, host and count of rows', asy
   assert.deepEqual(rest, {
     sql: 'SELECT $1::int AS n FROM generate_series(1, 3)',
     rowCount: 3,
+    command: 'SELECT',
     host: cluster.primary.address,
     attempts: 1,
   });
@@ -248,6 +249,83 @@ test('several results are one event', async (t) => {
     [event.sql, event.rowCount, others.length],
     ['SELECT 1; SELECT 2', undefined, 0],
   );
+});
+
+test('parameters are read once, and are sent as they are logged', async (t) => {
+  const { pool, events } = await logging(t, { logParameters: true });
+  let reads = 0;
+  const values = [0];
+  Object.defineProperty(values, 0, { get: () => (reads += 1), enumerable: true });
+  assert.deepEqual(await pool.query('SELECT $1::int AS n', values), [{ n: 1 }]);
+  assert.deepEqual((await heard(events))[0].parameters, [1]);
+});
+
+test('an array of more parameters than there may be is not copied', async (t) => {
+  const { pool, events } = await logging(t, { logParameters: true });
+  const sparse = [];
+  sparse.length = 2 ** 32 - 1;
+  await assert.rejects(pool.query('SELECT 1', sparse), { code: 'HYPERION_PARAMETER_LIMIT' });
+  const [event] = await heard(events);
+  assert.equal(event.parameters, undefined);
+});
+
+test('a COMMIT that rolls back says so by its command', async (t) => {
+  const { pool, events } = await logging(t, {});
+  const failed = pool.transaction(async (tx) => {
+    await tx.query('SELECT 1 / 0').catch(() => {});
+  });
+  await assert.rejects(failed);
+  const last = (await heard(events)).at(-1);
+  assert.equal(last.command ?? last.sql, 'ROLLBACK');
+});
+
+test('BEGIN is logged with the first query that is sent', async (t) => {
+  const { pool, events } = await logging(t, {});
+  await pool.transaction(async (tx) => {
+    await tx.query('SELECT 1', 'no array').catch(() => {});
+    await tx.query('SELECT 2');
+  });
+  const all = await heard(events);
+  assert.deepEqual(texts(all), ['SELECT 1', 'BEGIN', 'SELECT 2', 'COMMIT']);
+  assert.deepEqual([all[1].attempts, all[1].host], [1, cluster.primary.address]);
+});
+
+test('transactions of two pools have different numbers', async (t) => {
+  const both = [await logging(t, {}), await logging(t, {})];
+  for (const { pool } of both) await pool.transaction((tx) => tx.query('SELECT 1'));
+  const numbers = [];
+  for (const { events } of both) {
+    for (const { transaction } of await heard(events)) numbers.push(transaction);
+  }
+  assert.equal(new Set(numbers).size, 2);
+});
+
+test('a logger goes on behind queries that were refused near the end of the stack', async (t) => {
+  const { pool, events } = await logging(t, {});
+  const deep = () => {
+    pool.query('SELECT 1', 'no array').catch(() => {});
+    deep();
+  };
+  assert.throws(deep, RangeError);
+  await nextTurn();
+  events.length = 0;
+  await pool.query('SELECT 2');
+  assert.ok(texts(await heard(events)).includes('SELECT 2'));
+});
+
+test('the first exception of a logger is a warning', async (t) => {
+  const warnings = [];
+  const listen = (warning) => warnings.push(warning.code);
+  process.on('warning', listen);
+  t.after(() => process.off('warning', listen));
+  const logger = () => {
+    throw new Error('boom');
+  };
+  const pool = openPool(t, cluster.options({ logger }));
+  for (let n = 0; n < 3; n += 1) await pool.query('SELECT 1');
+  await nextTurn();
+  await nextTurn();
+  assert.deepEqual(warnings, ['HYPERION_LOGGER_FAILED']);
 });
 
 test('wrong options are refused', () => {

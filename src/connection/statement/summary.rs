@@ -4,7 +4,9 @@
 //! Operations are written in upper case, and tables as the text has them. What is no query of rows
 //! has its command alone: `CREATE TABLE`, `COMMIT`.
 
-use super::lexer::{NONE, SqlToken, tokens};
+use std::iter::Peekable;
+
+use super::lexer::{NONE, SqlToken, SqlTokens, tokens};
 
 /// The most bytes of a summary (OpenTelemetry's semantic conventions for databases).
 const LONGEST: usize = 255;
@@ -29,6 +31,8 @@ pub fn summarize(sql: &str) -> String {
     let mut queries = Vec::new();
     let mut before = NONE;
     let mut is_first = true;
+    // The FROM of a COPY names a file, a program or STDIN.
+    let mut is_copy = false;
     let mut rest = tokens(sql).peekable();
     while let Some(token) = rest.next() {
         let in_query = queries.last().copied().unwrap_or(true);
@@ -49,6 +53,10 @@ pub fn summarize(sql: &str) -> String {
             }
             SqlToken::Word(word) if is_first && !token.is_word("WITH") => {
                 summary.add(&word.to_ascii_uppercase());
+                is_copy = token.is_word("COPY");
+                if is_copy {
+                    summary.add(&name_of(&mut rest));
+                }
                 if token.is_any(&DEFINITIONS) {
                     while rest.peek().is_some_and(|next| next.is_any(&QUALIFIERS)) {
                         rest.next();
@@ -60,23 +68,12 @@ pub fn summarize(sql: &str) -> String {
             _ => {}
         }
         let is_target = in_query
+            && !is_copy
             && token.is_any(&TARGETS)
             && !before.is_word("DISTINCT")
             && !(before.is_any(&PARTS) && token.is_any(&OPERATIONS));
         if is_target {
-            while rest.peek().is_some_and(|next| next.is_any(&["ONLY", "LATERAL"])) {
-                rest.next();
-            }
-            let mut name = String::new();
-            while let Some(part @ (SqlToken::Word(_) | SqlToken::Quoted(_))) = rest.peek().copied()
-            {
-                rest.next();
-                name.push_str(part.name());
-                if rest.next_if(|next| next.is_symbol('.')).is_none() {
-                    break;
-                }
-                name.push('.');
-            }
+            let name = name_of(&mut rest);
             let is_function = rest.peek().is_some_and(|next| next.is_symbol('('));
             if !is_function || token.is_word("INTO") {
                 summary.add(&name);
@@ -86,6 +83,23 @@ pub fn summarize(sql: &str) -> String {
         before = token;
     }
     summary.text
+}
+
+/// The name of a table, with its schema, if it comes next.
+fn name_of(rest: &mut Peekable<SqlTokens<'_>>) -> String {
+    while rest.peek().is_some_and(|next| next.is_any(&["ONLY", "LATERAL"])) {
+        rest.next();
+    }
+    let mut name = String::new();
+    while let Some(part @ (SqlToken::Word(_) | SqlToken::Quoted(_))) = rest.peek().copied() {
+        rest.next();
+        name.push_str(part.name());
+        if rest.next_if(|next| next.is_symbol('.')).is_none() {
+            break;
+        }
+        name.push('.');
+    }
+    name
 }
 
 #[derive(Default)]
@@ -135,6 +149,8 @@ mod tests {
             ("SELECT * FROM generate_series(1, 3)", "SELECT"),
             ("MERGE INTO t USING u ON true WHEN MATCHED THEN UPDATE SET a = 1", "MERGE t u"),
             ("/* SELECT */ COMMIT", "COMMIT"),
+            ("COPY s.t (a) FROM STDIN", "COPY s.t"),
+            ("COPY (SELECT a FROM t) TO STDOUT", "COPY SELECT"),
             ("CREATE OR REPLACE FUNCTION f() RETURNS int", "CREATE FUNCTION"),
             ("create temp table t (a int)", "CREATE TABLE"),
             ("SELECT 1; UPDATE t SET a = 1", "SELECT UPDATE t"),
