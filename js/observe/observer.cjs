@@ -51,7 +51,7 @@ class QueryContext {
 
   /** The text with `?` in place of its constants, and without comments. */
   get sanitizedSql() {
-    return typeof this.sql === 'string' ? this.#addon.sanitize(this.sql) : '';
+    return divided(this.#addon.sanitize, this.sql);
   }
 }
 
@@ -144,14 +144,22 @@ class Observer {
   }
 
   #summaryOf(sql) {
-    if (typeof sql !== 'string') return '';
     let summary = this.#summaries.get(sql);
     if (summary === undefined) {
-      summary = this.#addon.summarize(sql);
+      summary = divided(this.#addon.summarize, sql);
       if (this.#summaries.size === MOST_SUMMARIES) this.#summaries.clear();
-      if (sql.length <= LONGEST_TEXT) this.#summaries.set(sql, summary);
+      if (sql?.length <= LONGEST_TEXT) this.#summaries.set(sql, summary);
     }
     return summary;
+  }
+}
+
+/** What `divide` of the addon makes of a text; nothing of a text that no server takes. */
+function divided(divide, sql) {
+  try {
+    return typeof sql === 'string' ? divide(sql) : '';
+  } catch {
+    return '';
   }
 }
 

@@ -167,6 +167,23 @@ test('a subscriber that throws harms no query', async (t) => {
   assert.deepEqual(uncaught, ['boom']);
 });
 
+test('a text that no server takes has no summary', async (t) => {
+  const pool = await open(t);
+  const messages = hear(t, 'query');
+  await assert.rejects(pool.query('SELECT \ud800'), { code: 'HYPERION_QUERY_TEXT' });
+  await assert.rejects(pool.query(7), { code: 'HYPERION_CONFIGURATION' });
+  const contexts = messages
+    .filter(([phase]) => phase === 'asyncEnd')
+    .map(([, , context]) => context);
+  assert.deepEqual(
+    contexts.map(({ summary, sanitizedSql }) => [summary, sanitizedSql]),
+    [
+      ['', ''],
+      ['', ''],
+    ],
+  );
+});
+
 test('a subscriber that freezes the context harms nobody', async (t) => {
   const pool = await open(t);
   const freeze = { start: Object.freeze, end() {}, asyncStart() {}, asyncEnd() {}, error() {} };
