@@ -17,7 +17,7 @@
 //!  4  pool          connections over all hosts, the queue, leases       │
 //!  3  cluster       the topology: which host is the primary             │
 //!  2  connection    one connection: login, pipeline, statements         │
-//!  1  protocol      messages    types   values    config   options      │
+//!  1  protocol   messages    types   values    config   options    tls   │
 //!  0  base          Instant, arenas, seeded random numbers, errors      │
 //!     transfer      what crosses into JavaScript: the contract, rows   │
 //!                                                                       │
@@ -31,7 +31,7 @@
 //! | 4 | [`pool`] | |
 //! | 3 | [`cluster`] | |
 //! | 2 | [`connection`] | |
-//! | 1 | [`protocol`], [`types`], [`config`] | |
+//! | 1 | [`protocol`], [`types`], [`config`], [`tls`] | |
 //! | 0 | [`base`], [`transfer`] | |
 //! | beside | `sim` | `sim` |
 //!
@@ -100,5 +100,6 @@ pub mod protocol;
 pub mod reactor;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod tls;
 pub mod transfer;
 pub mod types;

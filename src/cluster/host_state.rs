@@ -410,13 +410,13 @@ pub fn more_conclusive(earlier: Error, later: Error) -> Error {
 }
 
 /// Whether only a person can mend the error: a wrong password, role, database, privilege or startup
-/// parameter, or a method of authentication that can't work.
+/// parameter, a method of authentication that can't work, or a certificate that is not trusted.
 pub(super) fn is_permanent(error: &Error) -> bool {
     if Mutation::RefuseToWait.is_on() && error.kind() == ErrorKind::CannotConnectNow {
         return true;
     }
     match error.code() {
-        "28P01" | "28000" | "3D000" | "42501" | "HYPERION_AUTHENTICATION" => true,
+        "28P01" | "28000" | "3D000" | "42501" | "HYPERION_AUTHENTICATION" | "HYPERION_TLS" => true,
         "42704" | "22023" | "42601" => true,
         "08P01" => error.server().is_some_and(is_final_word_of_pooler),
         _ => false,

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::hosts::{Address, DEFAULT_PORT, Place};
 use super::refusal::{error, quote, refuse, refuse_nul};
-use super::{Config, LoadBalance, Pipelining, RoleCheck, TargetSessionAttrs};
+use super::tls::TlsDraft;
+use super::{Config, LoadBalance, Pipelining, RoleCheck, TargetSessionAttrs, Tls};
 use crate::base::Error;
 
 /// The most bytes of all parameters. A server accepts no StartupMessage above 10,000 bytes
@@ -53,6 +56,7 @@ pub(super) struct Draft {
     pub(super) config: Config,
     pub(super) addresses: Vec<Address>,
     pub(super) port: u16,
+    pub(super) tls: TlsDraft,
 }
 
 impl Draft {
@@ -102,8 +106,10 @@ impl Draft {
             allow_exit_on_idle: true,
             max_result_bytes: 1 << 30,
             max_queue: 1_000_000,
+            tls: Tls::default_of_pools(),
         };
-        Self { config, addresses: vec![default_address()], port: DEFAULT_PORT }
+        let tls = TlsDraft::default();
+        Self { config, addresses: vec![default_address()], port: DEFAULT_PORT, tls }
     }
 
     pub(super) fn set_mode(&mut self, subject: &str, name: &str) -> Result<(), Error> {
@@ -172,8 +178,9 @@ impl Draft {
         self.set_parameter(subject, name, value)
     }
 
-    pub(super) fn finish(self) -> Result<Config, Error> {
-        let Self { mut config, addresses, port } = self;
+    /// `contents`: those of the files that the options name.
+    pub(super) fn finish(self, contents: Option<&Value>) -> Result<Config, Error> {
+        let Self { mut config, addresses, port, tls } = self;
         if config.user.is_empty() {
             return Err(error(
                 "option 'user' is missing: give the name of a role, as an option or in the connection \
@@ -191,6 +198,7 @@ impl Draft {
             return Err(error(message));
         }
         refuse_long_startup(&config)?;
+        config.tls = tls.finish(contents)?;
         config.port = port;
         config.hosts = addresses
             .into_iter()

@@ -14,9 +14,11 @@ mod hosts;
 mod limits;
 mod options;
 mod refusal;
+mod tls;
 mod uri;
 
-pub use options::{from_json, hosts_from_json};
+pub use options::{from_json, hosts_from_json, wanted_from_json};
+pub use tls::{ChannelBinding, Identity, Roots, SslMode, TlsVersion, Wanted};
 
 /// The options of a pool, checked and with their defaults filled in.
 #[derive(Clone, Debug)]
@@ -95,6 +97,29 @@ pub struct Config {
     pub max_result_bytes: usize,
     /// How many calls may wait for a connection at the same time. Default: 1,000,000.
     pub max_queue: usize,
+    /// Default: TLS for hosts that are not this machine and have it, without verification.
+    pub tls: Tls,
+}
+
+/// What is asked of TLS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    pub mode: SslMode,
+    /// Nothing was said of TLS, so that connections within this machine do without.
+    pub is_default: bool,
+    /// TLS begins without being asked for, as PostgreSQL 17 and later take it.
+    pub is_direct: bool,
+    pub roots: Roots,
+    pub identity: Option<Identity>,
+    /// Lists of revoked certificates, in PEM.
+    pub revocations: Option<String>,
+    /// The name that is sent and verified in place of a host's own.
+    pub server_name: Option<String>,
+    /// Whether the server is told the name (SNI).
+    pub sends_name: bool,
+    pub oldest: TlsVersion,
+    pub newest: TlsVersion,
+    pub channel_binding: ChannelBinding,
 }
 
 /// The most hosts of a pool: more than any cluster has, and few enough to try all at once.

@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::draft::Draft;
 use super::limits::{KEEP_ALIVE_MILLISECONDS, MILLISECONDS, SERVER_MILLISECONDS};
 use super::refusal::{cut, error, kind, refuse, refuse_nul, show, unknown};
-use super::{Config, Host, Secret, hosts, uri};
+use super::tls::CONTENTS;
+use super::{Config, Host, Secret, Wanted, hosts, uri};
 use crate::base::Error;
 
 /// How many milliseconds the server waits longer for an idle transaction than the pool.
@@ -20,11 +21,12 @@ const RESULT_SIZES: RangeInclusive<u64> = 1024..=1 << 40;
 const USES: u64 = 1 << 40;
 const QUEUE_SIZES: RangeInclusive<u64> = 1..=100_000_000;
 
-const KNOWN: [&str; 37] = [
+const KNOWN: [&str; 39] = [
     "acquireTimeoutMs",
     "allowExitOnIdle",
     "applicationName",
     "cancelGraceMs",
+    "channelBinding",
     "connectTimeoutMs",
     "connectionString",
     "database",
@@ -54,6 +56,7 @@ const KNOWN: [&str; 37] = [
     "resetOnRelease",
     "roleCheck",
     "searchPath",
+    "ssl",
     "statementCacheSize",
     "statementTimeoutMs",
     "tcpUserTimeoutMs",
@@ -66,6 +69,15 @@ const OF_JAVASCRIPT: [&str; 7] =
 
 /// Reads a pool's options. A value that JSON can't express comes as `{"$given": "a function"}`.
 pub fn from_json(options: &Value) -> Result<Config, Error> {
+    draft(options)?.finish(options.get(CONTENTS))
+}
+
+/// The files that the options name, and that must be read before [`from_json`].
+pub fn wanted_from_json(options: &Value) -> Result<Wanted, Error> {
+    draft(options)?.tls.wanted()
+}
+
+fn draft(options: &Value) -> Result<Draft, Error> {
     let object = match options {
         Value::Object(object) if !object.contains_key("$given") => object,
         other => return Err(refuse("the options", "an object", &kind(other))),
@@ -85,7 +97,7 @@ pub fn from_json(options: &Value) -> Result<Config, Error> {
     for (name, value) in object {
         apply_own_parameter(&mut draft, name, value)?;
     }
-    draft.finish()
+    Ok(draft)
 }
 
 /// Reads another list of hosts for an existing pool, in the forms of the option `hosts`.
@@ -145,6 +157,11 @@ fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
         "resetOnRelease" => config.reset_on_release = boolean(name, value)?,
         "allowExitOnIdle" => config.allow_exit_on_idle = boolean(name, value)?,
         "maxResultBytes" => config.max_result_bytes = size(name, value, RESULT_SIZES)?,
+        "ssl" => draft.tls.set_option(value)?,
+        "channelBinding" => {
+            draft.tls.set_channel_binding(&subject(name), string(name, value, show)?)?;
+        }
+        CONTENTS => {}
         "maxQueue" => config.max_queue = size(name, value, QUEUE_SIZES)?,
         _ => return Err(unknown_option(name)),
     }
@@ -219,7 +236,6 @@ fn unknown_option(name: &str) -> Error {
         "username" => "user",
         "url" | "uri" => "connectionString",
         "target_session_attrs" | "targetSessionAttrs" => "mode",
-        "ssl" => return error("unknown option 'ssl': TLS is not supported yet"),
         _ => {
             let mut all = [&KNOWN[..], &OF_JAVASCRIPT].concat();
             all.sort_unstable();

@@ -6,14 +6,14 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Secret;
 use super::draft::{Draft, default_address};
 use super::hosts::{Address, Place, check_count, parse_port};
 use super::limits::{KEEP_ALIVE_MILLISECONDS, MILLISECONDS};
 use super::refusal::{error, quote, refuse, unknown};
+use super::{Secret, tls};
 use crate::base::Error;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 13] = [
     "application_name",
     "connect_timeout",
     "dbname",
@@ -24,7 +24,6 @@ const KEYS: [&str; 14] = [
     "options",
     "password",
     "port",
-    "sslmode",
     "target_session_attrs",
     "tcp_user_timeout",
     "user",
@@ -194,22 +193,10 @@ fn apply_key(draft: &mut Draft, lists: &mut Lists, key: &str, value: &str) -> Re
             let timeout = Duration::from_millis(integer(key, value, 0..=*MILLISECONDS.end())?);
             config.tcp_user_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
         }
-        "sslmode" => check_sslmode(value)?,
-        _ => return Err(unknown("key in the connection string", key, &KEYS)),
+        _ if tls::KEYS.contains(&key) => draft.tls.set_key(&subject(key), key, value)?,
+        _ => return Err(unknown("key in the connection string", key, &[&KEYS[..], &tls::KEYS].concat())),
     }
     Ok(())
-}
-
-/// These three values allow a connection without TLS, which is the only kind that this client has.
-fn check_sslmode(value: &str) -> Result<(), Error> {
-    match value {
-        "disable" | "allow" | "prefer" => Ok(()),
-        _ => Err(error(format!(
-            "{}: TLS is not supported yet, so that {} can't be had; allowed: 'disable', 'allow', 'prefer'",
-            subject("sslmode"),
-            quote(value)
-        ))),
-    }
 }
 
 /// libpq's default, `disable`, tries hosts in the order of the list. This client tries all at once.
@@ -340,9 +327,9 @@ mod tests {
             ("postgres://u:%FF@h", "are not UTF-8 in its \"password\"".to_owned()),
             ("postgres://u@h?password=a&hunter2", "a query key without '='".to_owned()),
             ("postgres://u@h?__proto__=x", format!("unknown key {in_string} \"__proto__\"")),
-            ("postgres://u@h?sslkey=/etc/x", format!("unknown key {in_string} \"sslkey\"")),
+            ("postgres://u@h?sslkeys=/etc/x", format!("unknown key {in_string} \"sslkeys\"")),
             ("postgres://u@h?dbnam=x", "did you mean 'dbname'?".to_owned()),
-            ("postgres://u@h?sslmode=require", "TLS is not supported yet".to_owned()),
+            ("postgres://u@h?sslmode=on", "must be one of disable, allow, prefer".to_owned()),
             (
                 "postgres://u@h?connect_timeout=0",
                 "an integer from 1 to 2147483, not \"0\"".to_owned(),

@@ -20,14 +20,24 @@ use crate::types::Params;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestToken(pub u64);
 
+/// Whether others can read and change what is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Security {
+    Plain,
+    /// `end_point`: the hash of the server's certificate, to which a login can be tied. A
+    /// certificate whose signature has no hash of its own (Ed25519) has none.
+    Encrypted { end_point: Option<Vec<u8>> },
+}
+
 /// Facts about the socket that the first steps of a login need.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// Random bytes from the operating system, for SCRAM and for names that no other client has.
     pub nonce: [u8; 18],
     /// The socket is a Unix socket or leads to a loopback address, so no network can be listened to
     /// in between.
     pub local: bool,
+    pub security: Security,
 }
 
 impl Peer {
@@ -146,6 +156,10 @@ pub enum Input<'a> {
         why: String,
         /// The error that the operating system gave.
         cause: Option<Error>,
+    },
+    /// The connection could not be encrypted as the options ask, which only a person can mend.
+    Insecure {
+        why: String,
     },
     /// The end of the stream, or an error of the socket.
     Closed {

@@ -30,8 +30,8 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 pub use api::{
-    Answer, DescriptionState, Event, Input, Peer, Remedy, Request, RequestToken, Sent, Settled,
-    Shared, Written,
+    Answer, DescriptionState, Event, Input, Peer, Remedy, Request, RequestToken, Security, Sent,
+    Settled, Shared, Written,
 };
 use intake::Intake;
 pub use introspection::lineage::{Lineage, Place};
@@ -130,6 +130,10 @@ impl Connection {
                 let error = self.lost(&why);
                 let error = cause.into_iter().fold(error, Error::with_cause);
                 return self.end(error.clone(), error);
+            }
+            Input::Insecure { why } => {
+                let message = format!("can't connect to {} by TLS: {why}", self.host);
+                Err(Error::new(ErrorClass::Connection, "HYPERION_TLS", message))
             }
             Input::Closed { why } => {
                 let error = self.lost(&why);

@@ -28,7 +28,7 @@ use super::value::{Env, Fault};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::Config;
 use crate::reactor::libuv::Loop;
-use crate::reactor::{Reactor, Wake, poisoned};
+use crate::reactor::{Reactor, Wake, not_started, poisoned};
 
 /// How long a wake may take, not counting the last two segments that it delivers, each of which
 /// takes up to half a millisecond. After that, the loop has its turn. If reading took long,
@@ -82,7 +82,7 @@ impl Client {
         last_one_out: Rc<LastOneOut>,
         on_end: Box<dyn Fn()>,
     ) -> Result<Rc<Self>, Fault> {
-        let reactor = Reactor::new(config).map_err(|error| not_started(&error))?;
+        let reactor = Reactor::new(config)?;
         let segment = Segment::new(env)?;
         segment.share(env, object)?;
         let request_buffer = RequestBuffer::new(env)?;
@@ -288,11 +288,6 @@ fn event_loop(env: Env) -> Result<Loop, Fault> {
     // handles.
     let uv_loop = unsafe { Loop::from_raw(raw.cast()) };
     uv_loop.map_err(|error| Fault::Own(not_started(&error)))
-}
-
-fn not_started(error: &std::io::Error) -> Error {
-    let message = format!("the pool can't be started: {error}");
-    Error::new(ErrorClass::Connection, "HYPERION_NOT_STARTED", message)
 }
 
 pub(super) fn pool_is_closed() -> Error {

@@ -23,12 +23,13 @@ use super::event_json::host_value;
 use super::request_buffer::milliseconds;
 use super::value::{Env, Fault};
 use crate::base::Error;
-use crate::config;
+use crate::config::{self, Wanted};
 use crate::connection::{self, StatementId};
 use crate::pool::{EndOptions, Status};
 
 /// In the order of a pool's life.
 pub(super) static SELDOM: [(&CStr, sys::napi_callback); 14] = [
+    (c"wantedFiles", Some(wanted_files_c_callback)),
     (c"createPool", Some(create_pool_c_callback)),
     (c"parameterTypes", Some(parameter_types_c_callback)),
     (c"forget", Some(forget_c_callback)),
@@ -47,6 +48,27 @@ pub(super) static SELDOM: [(&CStr, sys::napi_callback); 14] = [
 
 /// A text, or `undefined`.
 type Perhaps = Either<String, Undefined>;
+
+/// `wantedFiles(optionsJson) -> json`: what must be read for these options, before a pool is created
+/// from them.
+#[napi(catch_unwind, no_export)]
+fn wanted_files(env: napi::Env, options: Text) -> napi::Result<String> {
+    enter(env, |_, _| {
+        let options = serde_json::from_str(&options.0)
+            .map_err(|error| Error::internal(format!("the options are no JSON: {error}")))?;
+        let Wanted { root_cert, cert, key, crl, password, system } =
+            config::wanted_from_json(&options)?;
+        let json = json!({
+            "ca": root_cert,
+            "cert": cert,
+            "key": key,
+            "crl": crl,
+            "passphrase": password,
+            "system": system,
+        });
+        Ok(json.to_string())
+    })
+}
 
 /// `createPool(optionsJson, deliver) -> { handle, database, requestBuffer, records, cells, nulls }`
 #[napi(catch_unwind, no_export)]

@@ -33,15 +33,31 @@ type Key = [u8; 32];
 /// What the client tells of channel binding (RFC 5802, section 7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelBinding {
-    /// Not supported, since there is no TLS.
+    /// Not possible, or not wanted.
     Unsupported,
+    /// The client would bind the channel, but the server does not offer to. A server that does
+    /// offer it learns in this way that its offer was taken out on the way.
+    NotOffered,
+    /// The hash of the server's certificate (RFC 5929, section 4).
+    EndPoint(Vec<u8>),
 }
 
 impl ChannelBinding {
     const fn header(&self) -> &'static str {
         match self {
             Self::Unsupported => "n,,",
+            Self::NotOffered => "y,,",
+            Self::EndPoint(_) => "p=tls-server-end-point,,",
         }
+    }
+
+    /// What the client-final-message says of the channel.
+    fn input(&self) -> Vec<u8> {
+        let data: &[u8] = match self {
+            Self::Unsupported | Self::NotOffered => &[],
+            Self::EndPoint(hash) => hash,
+        };
+        [self.header().as_bytes(), data].concat()
     }
 }
 
@@ -187,7 +203,7 @@ impl Scram {
         };
         let message = text(data)?;
         let first = ServerFirst::parse(message, &nonce)?;
-        let channel = STANDARD.encode(self.binding.header());
+        let channel = STANDARD.encode(self.binding.input());
         let without_proof = format!("c={channel},r={}", first.nonce);
         let auth_message = format!("{first_bare},{message},{without_proof}");
         let mac = keyed(&password)?;

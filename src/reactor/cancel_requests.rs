@@ -11,18 +11,24 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::socket::{Progress, Socket, Token};
+use super::transport::{self, Secured, Transport};
 use crate::base::Instant;
 use crate::pool::ConnectionId;
+use crate::tls::Negotiation;
 
-/// How often one socket is read in one turn. A server sends nothing at all.
+/// How often one socket is read in one turn. A server sends nothing at all, or the end of TLS.
 const MOST_READS: usize = 4;
 
 #[derive(Debug)]
 struct CancelRequest {
     connection: ConnectionId,
     socket: Socket,
-    /// The bytes that are still to be written.
+    /// What is left of the way to an encrypted connection.
+    negotiation: Option<Negotiation>,
+    transport: Transport,
+    /// The bytes that are still to be written, or to be encrypted.
     packet: Vec<u8>,
+    has_failed: bool,
     deadline: Instant,
 }
 
@@ -53,10 +59,47 @@ impl Errands {
         token: Token,
         connection: ConnectionId,
         socket: Socket,
+        negotiation: Option<Negotiation>,
         packet: Vec<u8>,
     ) {
-        let deadline = now + self.timeout;
-        self.underway.insert(token, CancelRequest { connection, socket, packet, deadline });
+        let request = CancelRequest {
+            connection,
+            socket,
+            negotiation,
+            transport: Transport::Plain,
+            packet,
+            has_failed: false,
+            deadline: now + self.timeout,
+        };
+        self.underway.insert(token, request);
+    }
+
+    /// Whether the connection has yet to be encrypted.
+    pub(super) fn is_securing(&self, token: Token) -> bool {
+        self.underway.get(&token).is_some_and(|request| request.negotiation.is_some())
+    }
+
+    /// Goes on with the negotiation. Returns whether there is more to do at once.
+    pub(super) fn secure(&mut self, token: Token, buffer: &mut [u8]) -> bool {
+        let Some(request) = self.underway.get_mut(&token) else { return false };
+        let Some(negotiation) = &mut request.negotiation else { return false };
+        match request.socket.progress() {
+            Ok(Progress::Connecting) => return false,
+            Ok(Progress::Connected) => {}
+            Err(_) => {
+                (request.negotiation, request.has_failed) = (None, true);
+                return false;
+            }
+        }
+        match transport::advance(&request.socket, negotiation, buffer) {
+            Secured::Waiting { .. } => return false,
+            Secured::Unfinished => return true,
+            Secured::Encrypted(transport, _) => request.transport = transport,
+            // The key of an encrypted session never goes in the clear.
+            Secured::Plain | Secured::Failed(_) => request.has_failed = true,
+        }
+        request.negotiation = None;
+        false
     }
 
     pub(super) fn fail(&mut self, connection: ConnectionId) {
@@ -91,6 +134,20 @@ impl Errands {
     /// closed the connection.
     pub(super) fn advance(&mut self, token: Token) -> Option<bool> {
         let cancel_request = self.underway.get_mut(&token)?;
+        if cancel_request.has_failed {
+            return Some(false);
+        }
+        if let Transport::Tls(sealed) = &mut cancel_request.transport {
+            let packet = std::mem::take(&mut cancel_request.packet);
+            if !packet.is_empty() && sealed.seal(&packet).is_err() {
+                return Some(false);
+            }
+            match cancel_request.transport.flush(&cancel_request.socket) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(_) => return Some(false),
+            }
+        }
         if !cancel_request.packet.is_empty() {
             match cancel_request.socket.progress() {
                 Ok(Progress::Connecting) => return None,

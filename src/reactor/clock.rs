@@ -3,7 +3,7 @@
 use crate::base::Instant;
 
 /// A monotonic clock: changes of the wall clock and of the time zone do not move it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     origin: std::time::Instant,
 }
@@ -20,4 +20,9 @@ impl Clock {
         let micros = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
         Instant::from_micros(micros.saturating_add(1))
     }
+}
+
+/// The wall clock, by which alone it is known whether a certificate has expired.
+pub(super) fn of_certificates() -> std::sync::Arc<dyn crate::tls::Clock> {
+    std::sync::Arc::new(rustls::time_provider::DefaultTimeProvider)
 }

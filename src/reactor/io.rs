@@ -14,6 +14,7 @@ use super::low_water::{LowWater, SetLowWater, is_low};
 use super::socket::{PrepareSocket, Ready, Token};
 use super::sockets::{Lookup, Opened, Sockets, Stream};
 use super::system_error::{Unreached, reason};
+use super::transport::Transport;
 use crate::base::{Error, Instant};
 use crate::connection::{Input, Peer};
 use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Response, Trace};
@@ -118,7 +119,7 @@ impl Io {
 
     /// Whether every socket was read until it was empty.
     pub(super) fn is_read(&self) -> bool {
-        self.sockets.unread() == 0
+        self.sockets.unread() == 0 && !self.sockets.has_handshakes()
     }
 
     /// Whether a socket may hold bytes to read, or has bytes to write.
@@ -159,6 +160,15 @@ impl Io {
             self.look(now);
             self.carry(now);
             self.read(now);
+            self.shake(now);
+        }
+    }
+
+    /// Goes on with the handshakes of TLS, after the sessions' sockets.
+    fn shake(&mut self, now: Instant) {
+        if self.sockets.has_handshakes() {
+            self.sockets.shake(&mut self.buffer);
+            self.carry(now);
         }
     }
 
@@ -166,7 +176,7 @@ impl Io {
     /// selector. Returns whether there was something to read.
     fn read_single_socket(&mut self, now: Instant) -> bool {
         let Some(token) = self.sockets.single_socket() else { return false };
-        let is_lowered = |stream: &mut Stream| is_low(stream.low_water) && !stream.blocked;
+        let is_lowered = |stream: &mut Stream| is_low(stream) && !stream.blocked;
         if !self.sockets.stream(token).is_some_and(is_lowered) {
             return false;
         }
@@ -219,7 +229,7 @@ impl Io {
                 has_heard = true;
                 self.pool.cancel_ended(now, cancel_request.connection, cancel_request.reached);
             } else if let Some(opened) = self.sockets.next_opened() {
-                has_heard |= matches!(opened, Opened::Failed { .. });
+                has_heard |= !matches!(opened, Opened::Connected { .. });
                 self.handle_opened(now, opened);
             } else {
                 break;
@@ -256,14 +266,14 @@ impl Io {
 
     fn handle_opened(&mut self, now: Instant, opened: Opened) {
         let (connection, input) = match opened {
-            Opened::Connected { connection, local, others } => {
+            Opened::Connected { connection, local, others, security } => {
                 self.low_water.share_cores(connection, &self.sockets, &mut self.pool);
                 if let Some(address) = self.sockets.address(connection) {
                     self.pool.reached(connection, address, others);
                 }
                 let mut nonce = [0; 18];
                 match getrandom::fill(&mut nonce) {
-                    Ok(()) => (connection, Input::Connected(Peer { nonce, local })),
+                    Ok(()) => (connection, Input::Connected(Peer { nonce, local, security })),
                     Err(error) => {
                         self.sockets.close(connection, &[]);
                         let why = format!("the system gives no random numbers: {error}");
@@ -274,6 +284,7 @@ impl Io {
             Opened::Failed { connection, unreached: Unreached { why, cause } } => {
                 (connection, Input::Unreached { why, cause })
             }
+            Opened::Insecure { connection, why } => (connection, Input::Insecure { why }),
         };
         self.pool.handle_input(now, connection, input);
     }
@@ -309,7 +320,10 @@ impl Io {
             let connection = stream.connection;
             let whole = self.buffer.len();
             let size = if stream.brings_messages { SMALL_READ.min(whole) } else { whole };
-            let buffer = self.buffer.get_mut(..size).unwrap_or_default();
+            let begin = stream.transport.put_rest(&mut self.buffer);
+            let size = size.max(begin + 1).min(whole);
+            let buffer = self.buffer.get_mut(begin..size).unwrap_or_default();
+            let room = buffer.len();
             match stream.socket.read(buffer) {
                 Ok(0) => {
                     let why = stream.broken.take();
@@ -317,9 +331,24 @@ impl Io {
                     return self.close(now, connection, why);
                 }
                 Ok(count) => {
-                    let is_last = count < size && !stream.ending;
-                    let bytes = self.buffer.get(..count).unwrap_or_default();
-                    self.pool.handle_input(now, connection, Input::Received(bytes));
+                    let is_last = count < room && !stream.ending;
+                    let bytes = self.buffer.get_mut(..begin + count).unwrap_or_default();
+                    let pool = &mut self.pool;
+                    let received = stream.transport.receive(bytes, |bytes| {
+                        pool.handle_input(now, connection, Input::Received(bytes));
+                    });
+                    match received {
+                        Ok(false) => {}
+                        Ok(true) => {
+                            let why = "the server closed the connection".to_owned();
+                            return self.close(now, connection, why);
+                        }
+                        Err(failure) => {
+                            // The alert, which the server's log shows.
+                            drop(stream.transport.flush(&stream.socket));
+                            return self.close(now, connection, failure.why);
+                        }
+                    }
                     let labour = MESSAGE * self.pool.take_laborious(connection);
                     share = share.saturating_sub(count + labour);
                     *budget = budget.saturating_sub(count + labour);
@@ -385,11 +414,33 @@ impl Io {
         let mut share = WRITE_SHARE;
         while share > 0 {
             let Some(stream) = self.sockets.stream(token) else { return Left::Closed };
+            if stream.blocked || stream.broken.is_some() {
+                return Left::Drained;
+            }
+            match stream.transport.flush(&stream.socket) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.sockets.set_blocked(token, true);
+                    return Left::Drained;
+                }
+                Err(why) => return self.broke(token, why),
+            }
             let bytes = self.pool.outgoing(stream.connection);
-            if bytes.is_empty() || stream.blocked || stream.broken.is_some() {
+            if bytes.is_empty() {
                 return Left::Drained;
             }
             let (connection, length) = (stream.connection, bytes.len());
+            if let Transport::Tls(sealed) = &mut stream.transport {
+                match Transport::seal(sealed, bytes) {
+                    Ok(count) => {
+                        self.pool.advance(connection, count);
+                        stream.unanswered = stream.unanswered.saturating_add(count);
+                        share = share.saturating_sub(count);
+                    }
+                    Err(why) => return self.broke(token, why),
+                }
+                continue;
+            }
             match stream.socket.write(bytes) {
                 Ok(count) => {
                     self.pool.advance(connection, count);
@@ -405,13 +456,18 @@ impl Io {
                     return Left::Drained;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    stream.broken = Some(reason(&error));
-                    self.sockets.list_unread(token, true);
-                    return Left::Closed;
-                }
+                Err(error) => return self.broke(token, reason(&error)),
             }
         }
         Left::Unfinished
+    }
+
+    /// Takes note that nothing can be written any more. The server's last messages are read first.
+    fn broke(&mut self, token: Token, why: String) -> Left {
+        if let Some(stream) = self.sockets.stream(token) {
+            stream.broken = Some(why);
+        }
+        self.sockets.list_unread(token, true);
+        Left::Closed
     }
 }

@@ -20,7 +20,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::socket::{Descriptor, Token};
-use super::sockets::Sockets;
+use super::sockets::{Sockets, Stream};
 use crate::base::Instant;
 use crate::pool::{Awaited, Barrier, ConnectionId, Pool};
 
@@ -104,13 +104,13 @@ impl LowWater {
         let before = stream.low_water;
         let Awaited { rows, together, barrier } = pool.awaited(stream.connection, MARK_HOLDS_FOR);
         let least = match barrier {
-            Some(Barrier::HeardWithRequest) => MORE_THAN_BARRIER,
+            Some(Barrier::HeardWithRequest) => more_than_barrier(stream),
             Some(Barrier::HeardAlone) => 1,
             None => Self::least(token, sockets, pool),
         };
         let mark = mark(rows).max(least).max(together.min(HIGHEST));
         // A higher mark is for an answer that has begun to come.
-        if is_low(before) || before < mark {
+        if sockets.stream(token).is_some_and(|stream| is_low(stream)) || before < mark {
             self.set_mark(now, token, mark, sockets, pool);
         }
     }
@@ -149,9 +149,11 @@ impl LowWater {
     /// beginning of an answer is followed by more bytes.
     fn least(token: Token, sockets: &mut Sockets, pool: &Pool) -> usize {
         let stays = sockets.stream(token).is_some_and(|stream| {
-            stream.low_water == MORE_THAN_BARRIER && pool.is_between_answers(stream.connection)
+            stream.low_water == more_than_barrier(stream)
+                && stream.transport.kept() == 0
+                && pool.is_between_answers(stream.connection)
         });
-        if stays { MORE_THAN_BARRIER } else { 1 }
+        if stays { sockets.stream(token).map_or(1, |stream| more_than_barrier(stream)) } else { 1 }
     }
 
     /// Keeps the present mark if it is not much lower than the wanted one, which saves a system
@@ -174,10 +176,12 @@ impl LowWater {
         let (Some(set), Some(stream)) = (self.set, sockets.stream(token)) else {
             return;
         };
+        // The beginning of a record is no longer in the kernel's buffer.
+        let mark = mark.saturating_sub(stream.transport.kept()).max(1);
         if mark != stream.low_water && set(stream.socket.descriptor(), mark) {
             stream.low_water = mark;
         }
-        let is_high = stream.low_water > MORE_THAN_BARRIER;
+        let is_high = !is_low(stream);
         let is_raised = stream.low_water > 1 && pool.waits_for(stream.connection);
         let LowWater { raised, until, look_at, .. } = self;
         match (raised.iter().position(|of| *of == token), is_raised) {
@@ -206,9 +210,14 @@ impl LowWater {
     }
 }
 
-/// Whether the kernel reports everything except barriers' answers on a socket with this mark.
-pub(super) fn is_low(mark: usize) -> bool {
-    mark <= MORE_THAN_BARRIER
+/// Whether the kernel reports everything on a socket except barriers' answers.
+pub(super) fn is_low(stream: &Stream) -> bool {
+    stream.low_water <= more_than_barrier(stream)
+}
+
+/// A bare Sync's answer is a record of its own, since a server flushes at each ReadyForQuery.
+fn more_than_barrier(stream: &Stream) -> usize {
+    MORE_THAN_BARRIER.saturating_add(stream.transport.overhead())
 }
 
 /// The mark for an answer of which `rest` bytes are expected.

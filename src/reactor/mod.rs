@@ -30,6 +30,7 @@ mod socket;
 mod sockets;
 mod system_error;
 mod timer;
+mod transport;
 mod turn;
 
 pub use closed_window::{TcpCalls, TcpReport};
@@ -38,5 +39,5 @@ pub use libuv::Wake;
 pub use low_water::SetLowWater;
 pub use socket::{Descriptor, PrepareSocket};
 pub use sockets::Lookup;
-pub use system_error::{Unreached, lookup_error};
+pub use system_error::{Unreached, lookup_error, not_started};
 pub use turn::{Reactor, poisoned};

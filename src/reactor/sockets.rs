@@ -1,19 +1,29 @@
 //! The way from a host to a connected socket: look-ups, races of addresses, and which socket
 //! belongs to which connection.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::cancel_requests::{Ended, Errands};
+use super::clock::{self, Clock};
 use super::libuv::{Loop, Wake};
 use super::race::Race;
 use super::readiness::Readiness;
 use super::socket::{Options, PrepareSocket, Progress, Ready, Socket, Target, Token};
-use super::system_error::Unreached;
-use crate::base::Instant;
+use super::system_error::{Unreached, not_started};
+use super::transport::{self, Secured, Transport};
+use crate::base::{Error, Instant};
 use crate::config::{Config, Endpoint, Host};
+use crate::connection::Security;
 use crate::pool::ConnectionId;
+use crate::tls::{Facts, Failure, Negotiation, Trust};
+
+/// How long the handshakes of one turn may take together. The one that exceeds it is finished,
+/// and whichever comes after it has the next turn, which follows at once.
+const HANDSHAKES: Duration = Duration::from_millis(1);
 
 /// A name for whose addresses a connection waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +40,16 @@ pub(super) enum Opened {
         connection: ConnectionId,
         local: bool,
         others: Vec<SocketAddr>,
+        security: Security,
     },
     Failed {
         connection: ConnectionId,
         unreached: Unreached,
+    },
+    /// The connection could not be encrypted as the options ask.
+    Insecure {
+        connection: ConnectionId,
+        why: String,
     },
 }
 
@@ -41,8 +57,10 @@ pub(super) enum Opened {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) socket: Socket,
+    pub(super) transport: Transport,
     pub(super) connection: ConnectionId,
     target: Target,
+    host: Arc<Host>,
     /// The socket is in the list of those to read.
     listed: bool,
     /// The system has reported the end of the stream, so a short read is not the last one.
@@ -72,8 +90,10 @@ impl Stream {
 /// How far the opening of a connection is.
 #[derive(Debug)]
 enum Opening {
-    Resolving { lookup: u32, port: u16, last: Vec<SocketAddr> },
-    Racing { race: Race, runners: Vec<(Token, Target)> },
+    Resolving { lookup: u32, host: Arc<Host>, port: u16, last: Vec<SocketAddr> },
+    Racing { race: Race, host: Arc<Host>, runners: Vec<(Token, Target)> },
+    /// The race is won, and the stream is being encrypted.
+    Securing { token: Token, negotiation: Box<Negotiation>, others: Vec<SocketAddr> },
 }
 
 #[derive(Debug)]
@@ -88,14 +108,22 @@ pub(super) struct Sockets {
     unread: VecDeque<Token>,
     opened: VecDeque<Opened>,
     lookups: VecDeque<Lookup>,
+    /// `None` if TLS is never used.
+    trust: Option<Trust>,
+    /// The names of the hosts with which there was TLS. Plain text is refused there from then on.
+    had_tls: BTreeSet<Arc<str>>,
+    /// Sockets whose negotiation may go on.
+    handshakes: VecDeque<Token>,
+    clock: Clock,
     last_token: Token,
     last_lookup: u32,
 }
 
 impl Sockets {
-    pub(super) fn new(config: &Config) -> io::Result<Self> {
+    pub(super) fn new(config: &Config, clock: Clock) -> Result<Self, Error> {
+        let readiness = Readiness::new().map_err(|error| not_started(&error))?;
         Ok(Self {
-            readiness: Readiness::new()?,
+            readiness,
             options: Options::new(config),
             opening: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -104,6 +132,10 @@ impl Sockets {
             unread: VecDeque::new(),
             opened: VecDeque::new(),
             lookups: VecDeque::new(),
+            trust: Trust::new(&config.tls, clock::of_certificates())?,
+            had_tls: BTreeSet::new(),
+            handshakes: VecDeque::new(),
+            clock,
             last_token: 0,
             last_lookup: 0,
         })
@@ -134,12 +166,12 @@ impl Sockets {
         &mut self,
         now: Instant,
         connection: ConnectionId,
-        host: &Host,
+        host: &Arc<Host>,
         address: Option<SocketAddr>,
         last: Vec<SocketAddr>,
     ) {
         if let Some(address) = address {
-            return self.start_race(now, connection, vec![Target::Ip(address)], &[]);
+            return self.start_race(now, connection, host, vec![Target::Ip(address)], &[]);
         }
         let target = match &host.endpoint {
             Endpoint::Ip(address) => Target::Ip(*address),
@@ -147,13 +179,14 @@ impl Sockets {
             Endpoint::Abstract { name } => Target::Unix([b"\0", name.as_slice()].concat()),
             Endpoint::Name { name, port } => {
                 self.last_lookup = self.last_lookup.wrapping_add(1);
-                let lookup = self.last_lookup;
-                self.opening.insert(connection, Opening::Resolving { lookup, port: *port, last });
+                let (lookup, port, host) = (self.last_lookup, *port, Arc::clone(host));
+                let resolving = Opening::Resolving { lookup, host, port, last };
+                self.opening.insert(connection, resolving);
                 self.lookups.push_back(Lookup { token: lookup, name: name.clone() });
                 return;
             }
         };
-        self.start_race(now, connection, vec![target], &[]);
+        self.start_race(now, connection, host, vec![target], &[]);
     }
 
     /// Takes the answer to a [`Lookup`]. It has no effect if its connection waits no longer.
@@ -164,16 +197,17 @@ impl Sockets {
         answer: Result<Vec<IpAddr>, Unreached>,
     ) {
         let waiting = self.opening.iter_mut().find_map(|(connection, opening)| match opening {
-            Opening::Resolving { lookup, port, last } if *lookup == token => {
-                Some((*connection, *port, std::mem::take(last)))
+            Opening::Resolving { lookup, host, port, last } if *lookup == token => {
+                Some((*connection, Arc::clone(host), *port, std::mem::take(last)))
             }
-            Opening::Resolving { .. } | Opening::Racing { .. } => None,
+            Opening::Resolving { .. } | Opening::Racing { .. } | Opening::Securing { .. } => None,
         });
-        let Some((connection, port, last)) = waiting else { return };
+        let Some((connection, host, port, last)) = waiting else { return };
         match answer {
             Ok(ips) => {
                 let target = |ip| Target::Ip(SocketAddr::new(ip, port));
-                self.start_race(now, connection, ips.into_iter().map(target).collect(), &last);
+                let targets = ips.into_iter().map(target).collect();
+                self.start_race(now, connection, &host, targets, &last);
             }
             Err(unreached) => self.fail(connection, unreached),
         }
@@ -191,7 +225,7 @@ impl Sockets {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let racing = self.opening.values().filter_map(|opening| match opening {
             Opening::Racing { race, .. } => race.deadline(),
-            Opening::Resolving { .. } => None,
+            Opening::Resolving { .. } | Opening::Securing { .. } => None,
         });
         racing.chain(self.cancel_requests.deadline()).min()
     }
@@ -208,14 +242,22 @@ impl Sockets {
     /// [`Self::next_cancel_request`] says how that ended.
     pub(super) fn run_errand(&mut self, now: Instant, connection: ConnectionId, packet: Vec<u8>) {
         let stream = self.token(connection).and_then(|token| self.streams.get(&token));
-        let socket = stream.map(|stream| Socket::connect(&stream.target, &self.options));
-        let Some(Ok((socket, _))) = socket else { return self.cancel_requests.fail(connection) };
+        let Some(stream) = stream else { return self.cancel_requests.fail(connection) };
+        // A request goes as its session does: with TLS, to a server of the same name.
+        let negotiation = match &self.trust {
+            Some(trust) if stream.transport.is_encrypted() => trust.again(&stream.host),
+            _ => Ok(None),
+        };
+        let socket = Socket::connect(&stream.target, &self.options);
+        let (Ok((socket, _)), Ok(negotiation)) = (socket, negotiation) else {
+            return self.cancel_requests.fail(connection);
+        };
         self.last_token = self.last_token.wrapping_add(1);
         let token = self.last_token;
         if self.readiness.watch(&socket, token).is_err() {
             return self.cancel_requests.fail(connection);
         }
-        self.cancel_requests.begin(now, token, connection, socket, packet);
+        self.cancel_requests.begin(now, token, connection, socket, negotiation, packet);
         // The selector does not report a connect that has succeeded at once.
         self.handle_errand(token);
     }
@@ -224,7 +266,11 @@ impl Sockets {
         self.cancel_requests.contains(token)
     }
 
+    /// A request whose connection has yet to be encrypted waits for its share of a turn.
     pub(super) fn handle_errand(&mut self, token: Token) {
+        if self.cancel_requests.is_securing(token) {
+            return self.list_handshake(token);
+        }
         if let Some(reached) = self.cancel_requests.advance(token) {
             self.finish_errand(token, reached);
         }
@@ -266,8 +312,10 @@ impl Sockets {
     pub(super) fn handle_runner(&mut self, now: Instant, token: Token) {
         let Some(stream) = self.streams.get(&token) else { return };
         let connection = stream.connection;
-        let Some(Opening::Racing { race, runners }) = self.opening.get_mut(&connection) else {
-            return;
+        let (race, runners) = match self.opening.get_mut(&connection) {
+            Some(Opening::Racing { race, runners, .. }) => (race, runners),
+            Some(Opening::Securing { .. }) => return self.list_handshake(token),
+            Some(Opening::Resolving { .. }) | None => return,
         };
         let Some(place) = runners.iter().position(|(runner, _)| *runner == token) else { return };
         match stream.socket.progress() {
@@ -346,15 +394,18 @@ impl Sockets {
 
     /// Closes a connection at any stage, with everything that was started for it.
     pub(super) fn close(&mut self, connection: ConnectionId, terminate: &[u8]) {
-        if let Some(Opening::Racing { runners, .. }) = self.opening.remove(&connection) {
-            runners.into_iter().for_each(|(token, _)| self.drop_stream(token));
+        match self.opening.remove(&connection) {
+            Some(Opening::Racing { runners, .. }) => {
+                runners.into_iter().for_each(|(token, _)| self.drop_stream(token));
+            }
+            Some(Opening::Securing { token, .. }) => self.drop_stream(token),
+            Some(Opening::Resolving { .. }) | None => {}
         }
         if let Some(token) = self.open.remove(&connection) {
-            if let Some(stream) = self.streams.get(&token)
+            if let Some(Stream { socket, transport, .. }) = self.streams.get_mut(&token)
                 && !terminate.is_empty()
             {
-                // This is a courtesy: without it, the server notices the end by the closed socket.
-                let _ = stream.socket.write(terminate);
+                transport.write_last(socket, terminate);
             }
             self.drop_stream(token);
         }
@@ -368,20 +419,24 @@ impl Sockets {
         &mut self,
         now: Instant,
         connection: ConnectionId,
+        host: &Arc<Host>,
         targets: Vec<Target>,
         last: &[SocketAddr],
     ) {
         let race = Race::new(targets, last, now);
-        self.opening.insert(connection, Opening::Racing { race, runners: Vec::new() });
+        let host = Arc::clone(host);
+        self.opening.insert(connection, Opening::Racing { race, host, runners: Vec::new() });
         self.run_race(now, connection);
     }
 
     /// Starts every address that is due, and ends a race that no address can win.
     fn run_race(&mut self, now: Instant, connection: ConnectionId) {
         loop {
-            let Some(Opening::Racing { race, runners }) = self.opening.get_mut(&connection) else {
+            let Some(Opening::Racing { race, runners, host }) = self.opening.get_mut(&connection)
+            else {
                 return;
             };
+            let host = Arc::clone(host);
             let Some(target) = race.start_next(now) else {
                 if runners.is_empty() && race.deadline().is_none() {
                     let unreached = race.unreached();
@@ -389,7 +444,7 @@ impl Sockets {
                 }
                 return;
             };
-            match self.start(connection, &target) {
+            match self.start(connection, host, &target) {
                 Ok((token, Progress::Connected)) => self.win(connection, token, &target),
                 Ok((token, Progress::Connecting)) => {
                     if let Some(Opening::Racing { runners, .. }) = self.opening.get_mut(&connection)
@@ -409,6 +464,7 @@ impl Sockets {
     fn start(
         &mut self,
         connection: ConnectionId,
+        host: Arc<Host>,
         target: &Target,
     ) -> io::Result<(Token, Progress)> {
         let (socket, progress) = Socket::connect(target, &self.options)?;
@@ -417,8 +473,10 @@ impl Sockets {
         self.readiness.watch(&socket, token)?;
         let stream = Stream {
             socket,
+            transport: Transport::Plain,
             connection,
             target: target.clone(),
+            host,
             listed: false,
             ending: false,
             blocked: true,
@@ -435,15 +493,117 @@ impl Sockets {
 
     fn win(&mut self, connection: ConnectionId, token: Token, target: &Target) {
         let mut others = Vec::new();
-        if let Some(Opening::Racing { race, runners }) = self.opening.remove(&connection) {
+        if let Some(Opening::Racing { race, runners, .. }) = self.opening.remove(&connection) {
             let of = runners.iter().map(|(_, target)| target).filter(|other| *other != target);
             others = of.chain(race.waiting()).filter_map(Target::ip).collect();
             runners.into_iter().for_each(|(loser, _)| self.drop_stream(loser));
         }
-        self.open.insert(connection, token);
         self.set_blocked(token, false);
-        let local = target.is_local();
-        self.opened.push_back(Opened::Connected { connection, local, others });
+        let negotiation = match (&self.trust, self.streams.get(&token)) {
+            (Some(trust), Some(Stream { host, .. })) => {
+                trust.negotiate(host, target.is_local(), self.had_tls.contains(&host.name))
+            }
+            _ => Ok(None),
+        };
+        match negotiation {
+            Ok(None) => self.opened(connection, token, others, Security::Plain),
+            Ok(Some(negotiation)) => {
+                let negotiation = Box::new(negotiation);
+                let securing = Opening::Securing { token, negotiation, others };
+                self.opening.insert(connection, securing);
+                self.list_handshake(token);
+            }
+            Err(failure) => self.insecure(connection, token, failure),
+        }
+    }
+
+    fn opened(
+        &mut self,
+        connection: ConnectionId,
+        token: Token,
+        others: Vec<SocketAddr>,
+        security: Security,
+    ) {
+        self.open.insert(connection, token);
+        let local = self.streams.get(&token).is_some_and(|stream| stream.target.is_local());
+        self.opened.push_back(Opened::Connected { connection, local, others, security });
+    }
+
+    fn insecure(&mut self, connection: ConnectionId, token: Token, failure: Failure) {
+        let Failure { is_final, why } = failure;
+        self.drop_stream(token);
+        if is_final {
+            self.opening.remove(&connection);
+            self.opened.push_back(Opened::Insecure { connection, why });
+        } else {
+            self.fail(connection, Unreached { why, cause: None });
+        }
+    }
+
+    /// Lists a socket whose negotiation may go on, for [`Self::shake`].
+    fn list_handshake(&mut self, token: Token) {
+        if !self.handshakes.contains(&token) {
+            self.handshakes.push_back(token);
+        }
+    }
+
+    /// Whether a negotiation was put off to the next turn.
+    pub(super) fn has_handshakes(&self) -> bool {
+        !self.handshakes.is_empty()
+    }
+
+    /// Goes on with the negotiations, one at least, within the bound of a turn.
+    pub(super) fn shake(&mut self, buffer: &mut [u8]) {
+        let until = self.clock.now() + HANDSHAKES;
+        for _ in 0..self.handshakes.len() {
+            let Some(token) = self.handshakes.pop_front() else { return };
+            if self.cancel_requests.contains(token) {
+                self.shake_errand(token, buffer);
+            } else {
+                self.shake_session(token, buffer);
+            }
+            if self.clock.now() >= until {
+                return;
+            }
+        }
+    }
+
+    fn shake_errand(&mut self, token: Token, buffer: &mut [u8]) {
+        if self.cancel_requests.secure(token, buffer) {
+            self.handshakes.push_back(token);
+        } else if !self.cancel_requests.is_securing(token)
+            && let Some(reached) = self.cancel_requests.advance(token)
+        {
+            self.finish_errand(token, reached);
+        }
+    }
+
+    fn shake_session(&mut self, token: Token, buffer: &mut [u8]) {
+        let Some(stream) = self.streams.get_mut(&token) else { return };
+        let connection = stream.connection;
+        let Some(Opening::Securing { negotiation, others, .. }) = self.opening.get_mut(&connection)
+        else {
+            return;
+        };
+        match transport::advance(&stream.socket, negotiation, buffer) {
+            Secured::Waiting { blocked } => self.set_blocked(token, blocked),
+            Secured::Unfinished => self.handshakes.push_back(token),
+            Secured::Plain => {
+                let others = std::mem::take(others);
+                self.opening.remove(&connection);
+                self.opened(connection, token, others, Security::Plain);
+            }
+            Secured::Encrypted(transport, Facts { end_point, .. }) => {
+                let others = std::mem::take(others);
+                stream.transport = transport;
+                self.had_tls.insert(Arc::clone(&stream.host.name));
+                self.opening.remove(&connection);
+                self.opened(connection, token, others, Security::Encrypted { end_point });
+                // The selector would not report again what it has reported during the handshake.
+                self.list_unread(token, false);
+            }
+            Secured::Failed(failure) => self.insecure(connection, token, failure),
+        }
     }
 
     /// The address that an open connection over TCP has reached.

@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind as Kind};
 
 use super::socket::Target;
-use crate::base::{Error, SystemFields};
+use crate::base::{Error, ErrorClass, SystemFields};
 
 /// Why a host could not be reached.
 #[derive(Debug)]
@@ -74,6 +74,12 @@ pub fn lookup_error(code: String, errno: Option<i32>, syscall: String, hostname:
         message,
         SystemFields { errno, syscall, address: None, port: None, hostname },
     )
+}
+
+/// The error of a pool for which the system has no selector, handle or random numbers.
+pub fn not_started(error: &io::Error) -> Error {
+    let message = format!("the pool can't be started: {error}");
+    Error::new(ErrorClass::Connection, "HYPERION_NOT_STARTED", message)
 }
 
 #[cfg(unix)]

@@ -12,7 +12,7 @@ use super::closed_window::Windows;
 use super::io::{Io, ReactorEvent, SystemCalls};
 use super::libuv::{Loop, Wake};
 use super::sockets::Sockets;
-use super::system_error::Unreached;
+use super::system_error::{Unreached, not_started};
 use super::timer::Timer;
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::{self, Config};
@@ -46,10 +46,10 @@ impl fmt::Debug for Reactor {
 }
 
 impl Reactor {
-    pub fn new(config: Config) -> io::Result<Self> {
+    pub fn new(config: Config) -> Result<Self, Error> {
         let clock = Clock::new();
-        let sockets = Sockets::new(&config)?;
-        let seed = getrandom::u64().map_err(io::Error::other)?;
+        let sockets = Sockets::new(&config, clock)?;
+        let seed = getrandom::u64().map_err(|error| not_started(&io::Error::other(error)))?;
         let windows = Windows::new(config.tcp_user_timeout);
         let pool = Pool::new(Arc::new(config), seed, clock.now());
         Ok(Self {

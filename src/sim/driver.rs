@@ -6,7 +6,7 @@
 
 use super::names::{Names, address_of};
 use crate::base::{Error, Instant, SystemFields};
-use crate::connection::{Input, Peer, StatementId};
+use crate::connection::{Input, Peer, Security, StatementId};
 use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Response, Trace};
 
 /// How many times in a row a deadline may be due again at once, in a loop that has nothing else to
@@ -126,7 +126,7 @@ pub(super) trait Driver {
         if let Some(cores) = cores {
             pool.shares_cores(id, cores);
         }
-        pool.handle_input(now, id, Input::Connected(Peer { nonce, local: true }));
+        pool.handle_input(now, id, Input::Connected(Peer { nonce, local: true, security: Security::Plain }));
     }
 
     /// No server listens where an attempt led.

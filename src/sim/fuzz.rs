@@ -11,7 +11,7 @@ use crate::base::{Body, Error, Instant};
 use crate::config::{Config, from_json};
 use crate::connection::{
     Answer, Begin, Connection, Description, DescriptionState, Event, Input, Peer, Request,
-    RequestToken, RowCursor, Settled, Shared, StatementId, Statements,
+    RequestToken, RowCursor, Security, Settled, Shared, StatementId, Statements,
 };
 use crate::protocol::backend::{BackendMessage, parse};
 use crate::protocol::data_row::check_data_row;
@@ -213,7 +213,7 @@ impl Driver {
             next: 0,
             closed: false,
         };
-        driver.input(Input::Connected(Peer { nonce: [1; 18], local: true }));
+        driver.input(Input::Connected(Peer { nonce: [1; 18], local: true, security: Security::Plain }));
         driver
     }
 

@@ -21,13 +21,14 @@ const FLOORS = {
   protocol: base,
   types: [...base, 'protocol'],
   config: base,
+  tls: [...base, 'config'],
   connection: wire,
   cluster: [...wire, 'connection'],
   pool: [...wire, 'connection', 'cluster'],
-  reactor: [...wire, 'connection', 'cluster', 'pool'],
+  reactor: [...wire, 'tls', 'connection', 'cluster', 'pool'],
   node: [...wire, 'connection', 'cluster', 'pool', 'reactor'],
   // `sim` is beside the house: it may import each floor that does no I/O, and no floor imports it.
-  sim: [...wire, 'connection', 'cluster', 'pool'],
+  sim: [...wire, 'tls', 'connection', 'cluster', 'pool'],
 };
 
 function* files(folder, endings) {

@@ -14,9 +14,9 @@ use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
 
 use crate::base::{Error, ErrorClass, ServerFields};
-use crate::config::Config;
+use crate::config::{ChannelBinding as Wanted, Config, SslMode};
 use crate::connection::introspection::role::Parameters;
-use crate::connection::{Peer, Shared};
+use crate::connection::{Peer, Security, Shared};
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::frontend;
 use crate::protocol::scram::{ChannelBinding, Scram, Work};
@@ -118,18 +118,23 @@ impl Handshake {
             // The server knows protocol 3 only up to some minor version. This client asks for 3.0.
             (state @ Self::Started { .. }, M::NegotiateProtocolVersion { .. }) => state,
 
-            (Self::Started { .. }, M::AuthenticationOk) => Self::Authenticated { key: None },
+            (Self::Started { .. }, M::AuthenticationOk) => {
+                refuse_unbound(shared.config, "lets this user in without a password")?;
+                Self::Authenticated { key: None }
+            }
             (Self::Started { peer }, M::AuthenticationCleartextPassword) => {
-                cleartext(peer, shared.config, out)?
+                refuse_unbound(shared.config, "asks for the password in clear text")?;
+                cleartext(&peer, shared.config, out)?
             }
             (Self::Started { .. }, M::AuthenticationMd5Password { salt }) => {
+                refuse_unbound(shared.config, "asks for an MD5 hash of the password")?;
                 let password = password(shared.config)?;
                 let hash = md5_hash(shared.config.user.as_bytes(), password.as_bytes(), salt);
                 frontend::password(out, hash.as_bytes())?;
                 Self::PasswordSent
             }
             (Self::Started { peer }, M::AuthenticationSasl { mechanisms }) => {
-                scram(peer, &mechanisms, shared.config, out)?
+                scram(&peer, &mechanisms, shared.config, out)?
             }
             (Self::Started { .. }, M::AuthenticationUnsupported { kind }) => {
                 return Err(refused(format!(
@@ -189,31 +194,83 @@ fn password(config: &Config) -> Result<&str, Error> {
     }
 }
 
-fn cleartext(peer: Peer, config: &Config, out: &mut BytesMut) -> Result<Handshake, Error> {
-    if !peer.local {
+fn cleartext(peer: &Peer, config: &Config, out: &mut BytesMut) -> Result<Handshake, Error> {
+    let is_encrypted = peer.security != Security::Plain;
+    if !peer.local && !is_encrypted {
         return Err(refused(
             "the server asks for the password in clear text over an unencrypted connection, which is \
-             refused: use scram-sha-256 in pg_hba.conf, a Unix socket, or a loopback address",
+             refused: give ssl: true, or use scram-sha-256 in pg_hba.conf, a Unix socket, or a loopback \
+             address",
+        ));
+    }
+    // With this mode anyone in between may be the one that asks.
+    if !peer.local && config.tls.mode == SslMode::Prefer {
+        return Err(refused(
+            "the server asks for the password in clear text, and sslmode=prefer does not tell who it is, so \
+             that this is refused: give ssl: true, or sslmode=require if the network is trusted",
         ));
     }
     frontend::password(out, password(config)?.as_bytes())?;
     Ok(Handshake::PasswordSent)
 }
 
+const SCRAM: &str = "SCRAM-SHA-256";
+const SCRAM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
 fn scram(
-    peer: Peer,
+    peer: &Peer,
     mechanisms: &[String],
     config: &Config,
     out: &mut BytesMut,
 ) -> Result<Handshake, Error> {
-    const MECHANISM: &str = "SCRAM-SHA-256";
-    if !mechanisms.iter().any(|offered| offered == MECHANISM) {
-        return Err(refused(format!("the server offers no {MECHANISM} authentication")));
+    let offers = |mechanism: &str| mechanisms.iter().any(|offered| offered == mechanism);
+    let binding = binding(&peer.security, offers(SCRAM_PLUS), config.tls.channel_binding)?;
+    let mechanism = match binding {
+        ChannelBinding::EndPoint(_) => SCRAM_PLUS,
+        ChannelBinding::Unsupported | ChannelBinding::NotOffered => SCRAM,
+    };
+    if !offers(mechanism) {
+        return Err(refused(format!("the server offers no {mechanism} authentication")));
     }
-    let (scram, first) =
-        Scram::start(&config.user, password(config)?, &peer.nonce, ChannelBinding::Unsupported);
-    frontend::sasl_initial_response(out, MECHANISM, &first)?;
+    let (scram, first) = Scram::start(&config.user, password(config)?, &peer.nonce, binding);
+    frontend::sasl_initial_response(out, mechanism, &first)?;
     Ok(Handshake::Scram { scram })
+}
+
+/// What a login by SCRAM tells of the channel (RFC 5802, section 6). Where the certificate has no
+/// hash, `y` would be a lie: a server that offers binding takes it for a sign of an attack.
+fn binding(
+    security: &Security,
+    is_offered: bool,
+    wanted: Wanted,
+) -> Result<ChannelBinding, Error> {
+    let why = match (security, is_offered) {
+        _ if wanted == Wanted::Disable => return Ok(ChannelBinding::Unsupported),
+        (Security::Encrypted { end_point: Some(hash) }, true) => {
+            return Ok(ChannelBinding::EndPoint(hash.clone()));
+        }
+        (Security::Encrypted { .. }, false) if wanted == Wanted::Prefer => {
+            return Ok(ChannelBinding::NotOffered);
+        }
+        _ if wanted == Wanted::Prefer => return Ok(ChannelBinding::Unsupported),
+        (Security::Plain, _) => "the connection is not encrypted",
+        (Security::Encrypted { .. }, false) => "the server does not offer it (a pooler may stand before it)",
+        (Security::Encrypted { .. }, true) => {
+            "the signature of the server's certificate has no hash of its own (Ed25519 and Ed448 have none): \
+             use one that is signed by RSA or ECDSA"
+        }
+    };
+    Err(refused(format!("channel binding is required, but {why}")))
+}
+
+/// Only SCRAM binds a login to the channel.
+fn refuse_unbound(config: &Config, does: &str) -> Result<(), Error> {
+    match config.tls.channel_binding {
+        Wanted::Require => Err(refused(format!(
+            "channel binding is required, but the server {does} (pg_hba.conf must ask for scram-sha-256)"
+        ))),
+        Wanted::Disable | Wanted::Prefer => Ok(()),
+    }
 }
 
 /// The error of a refused login, with advice if a person can mend it and the server does not say
@@ -228,6 +285,17 @@ fn login_refused(mut fields: ServerFields) -> Error {
     let hint = match fields.code.as_str() {
         "42704" | "22023" | "42601" => {
             "this was sent at login: correct the option 'parameters', or 'options' in the connection string"
+        }
+        // Servers before PostgreSQL 14 say "SSL off" and "SSL on".
+        "28000" if ["no encryption", "SSL off"].iter().any(|end| fields.message.ends_with(end)) => {
+            "the server wants TLS here: give ssl: true, or sslmode=require in the connection string"
+        }
+        "28000" if ["SSL encryption", "SSL on"].iter().any(|end| fields.message.ends_with(end)) => {
+            "pg_hba.conf may have an entry without TLS alone (hostnossl): give ssl: false, or \
+             sslmode=disable, if the network is trusted"
+        }
+        "28000" if fields.message.contains("valid client certificate") => {
+            "give 'cert' and 'key' in option 'ssl', or sslcert and sslkey in the connection string"
         }
         "08P01" if of_pooler && fields.message.contains("startup parameter") => {
             "list the parameter in ignore_startup_parameters in pgbouncer.ini, and set it by ALTER ROLE ... \

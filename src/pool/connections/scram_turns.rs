@@ -28,7 +28,7 @@ mod tests {
 
     use super::*;
     use crate::config::from_json;
-    use crate::connection::{Input, Peer};
+    use crate::connection::{Input, Peer, Security};
     use crate::pool::{Output, Pool, Query, QueryFlags};
     use crate::types::Params;
 
@@ -56,7 +56,7 @@ mod tests {
             .collect();
         assert_eq!(opened.len(), hosts.len());
         for (id, (salt, iterations)) in opened.iter().zip(hosts) {
-            pool.handle_input(NOW, *id, Input::Connected(Peer { nonce: [7; 18], local: false }));
+            pool.handle_input(NOW, *id, Input::Connected(Peer { nonce: [7; 18], local: false, security: Security::Plain }));
             let offer = authentication(10, "SCRAM-SHA-256\0\0");
             pool.handle_input(NOW, *id, Input::Received(&offer));
             // The nonce above in base64.

@@ -1,0 +1,234 @@
+//! What the options of a pool come to: the certificates and keys, read once, and the beginning of
+//! each negotiation.
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, IpAddr, Ipv4Addr, PrivateKeyDer, ServerName,
+    TrustAnchor,
+};
+use rustls::{ClientConfig, SupportedProtocolVersion};
+use webpki::{CertRevocationList, OwnedCertRevocationList};
+
+use super::Clock;
+use super::failure::Failure;
+use super::negotiation::{Negotiation, PROTOCOL, Plain};
+use super::provider::provider;
+use super::verify::{Check, Verifier};
+use crate::base::{Error, ErrorClass};
+use crate::config::{Endpoint, Host, Identity, Roots, SslMode, Tls, TlsVersion};
+
+/// How the hosts of a pool are spoken to.
+#[derive(Clone)]
+pub struct Trust {
+    config: Arc<ClientConfig>,
+    check: Check,
+    may_be_plain: bool,
+    /// Nothing was said of TLS, and on this machine nobody can listen in between.
+    spares_this_machine: bool,
+    is_direct: bool,
+    server_name: Option<ServerName<'static>>,
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trust").field("check", &self.check).finish_non_exhaustive()
+    }
+}
+
+impl Trust {
+    /// `None` if TLS is never used. An error is one in the options.
+    pub fn new(tls: &Tls, clock: Arc<dyn Clock>) -> Result<Option<Self>, Error> {
+        let check = match (tls.mode, &tls.roots) {
+            (SslMode::Disable, _) => return Ok(None),
+            (SslMode::Prefer | SslMode::Require, Roots::None) => Check::Nothing,
+            // As libpq: a CA that was given is used.
+            (SslMode::Prefer | SslMode::Require | SslMode::VerifyCa, _) => Check::Issuer,
+            (SslMode::VerifyFull, _) => Check::Full,
+        };
+        let server_name = match &tls.server_name {
+            Some(name) => Some(server_name(name).ok_or_else(|| {
+                configuration(format!("option 'ssl.servername' is no host name or address: {name:?}"))
+            })?),
+            None => None,
+        };
+        Ok(Some(Self {
+            config: Arc::new(client_config(tls, check, clock)?),
+            check,
+            may_be_plain: tls.mode == SslMode::Prefer,
+            spares_this_machine: tls.is_default,
+            is_direct: tls.is_direct,
+            server_name,
+        }))
+    }
+
+    /// Begins to secure a connection. `None` if it stays in the clear: on a Unix socket, as with
+    /// libpq, and by default within this machine.
+    pub fn negotiate(
+        &self,
+        host: &Host,
+        is_local: bool,
+        had_tls: bool,
+    ) -> Result<Option<Negotiation>, Failure> {
+        if is_local && self.spares_this_machine {
+            return Ok(None);
+        }
+        let own = match &host.endpoint {
+            Endpoint::Unix { .. } | Endpoint::Abstract { .. } => return Ok(None),
+            Endpoint::Ip(address) => Some(ServerName::from(address.ip())),
+            Endpoint::Name { name, .. } => server_name(name),
+        };
+        let name = match self.server_name.clone().or(own) {
+            Some(name) => name,
+            None if self.check == Check::Full => {
+                return Err(Failure::refused(format!(
+                    "no certificate can be for the name '{}': give the name that the certificate has as ssl: \
+                     {{ servername }}",
+                    host.name
+                )));
+            }
+            // An address is not sent to the server.
+            None => ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0; 4]))),
+        };
+        let plain = match (self.may_be_plain, had_tls) {
+            (true, false) => Plain::Allowed,
+            (true, true) => Plain::RefusedNow,
+            (false, _) => Plain::Refused,
+        };
+        Negotiation::new(Arc::clone(&self.config), name, plain, self.is_direct).map(Some)
+    }
+
+    /// Begins to secure another connection to a host with which there is TLS. Plain text is no way
+    /// for it.
+    pub fn again(&self, host: &Host) -> Result<Option<Negotiation>, Failure> {
+        let always = Self { may_be_plain: false, spares_this_machine: false, ..self.clone() };
+        always.negotiate(host, false, true)
+    }
+
+    /// How far a server of this pool is verified, as `cluster()` says it.
+    pub fn verified(&self) -> &'static str {
+        match self.check {
+            Check::Nothing => "none",
+            Check::Issuer => "ca",
+            Check::Full => "full",
+        }
+    }
+}
+
+fn client_config(tls: &Tls, check: Check, clock: Arc<dyn Clock>) -> Result<ClientConfig, Error> {
+    let provider = provider();
+    let algorithms = provider.signature_verification_algorithms;
+    let (anchors, given) = match &tls.roots {
+        Roots::None => (Vec::new(), Vec::new()),
+        Roots::Given(text) => {
+            let given = certificates("ca", text.as_bytes())?;
+            (anchors("ca", &given)?, given)
+        }
+        Roots::System(text) => {
+            (anchors("the system's CAs", &certificates("the system's CAs", text.as_bytes())?)?, Vec::new())
+        }
+    };
+    let revocations = match &tls.revocations {
+        Some(text) => revocations(text.as_bytes())?,
+        None => Vec::new(),
+    };
+    let verifier = Verifier { check, anchors, given, revocations, algorithms };
+    let versions = versions(tls)?;
+    let builder = ClientConfig::builder_with_details(provider, clock)
+        .with_protocol_versions(&versions)
+        .map_err(|error| configuration(format!("TLS can't be set up: {error}")))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &tls.identity {
+        Some(Identity { chain, key }) => {
+            let chain = certificates("cert", chain.as_bytes())?;
+            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
+                .map_err(|_| configuration("option 'ssl': 'key' is no private key in PEM"))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| of_identity(&error))?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    // PostgreSQL gives no tickets (`SSL_CTX_set_num_tickets(0)`).
+    config.resumption = Resumption::disabled();
+    config.enable_sni = tls.sends_name;
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    Ok(config)
+}
+
+fn of_identity(error: &rustls::Error) -> Error {
+    configuration(match error {
+        rustls::Error::InconsistentKeys(_) => {
+            "option 'ssl': 'key' is not the key of 'cert' (KEY_VALUES_MISMATCH in Node)".to_owned()
+        }
+        _ => "option 'ssl': 'key' is of a kind that is not supported: RSA, P-256, P-384 and Ed25519 are"
+            .to_owned(),
+    })
+}
+
+fn versions(tls: &Tls) -> Result<Vec<&'static SupportedProtocolVersion>, Error> {
+    let known = [
+        (TlsVersion::V1_2, &rustls::version::TLS12),
+        (TlsVersion::V1_3, &rustls::version::TLS13),
+    ];
+    let allowed = known.into_iter().filter(|(of, _)| (tls.oldest..=tls.newest).contains(of));
+    let versions: Vec<_> = allowed.map(|(_, version)| version).collect();
+    if versions.is_empty() {
+        return Err(configuration("the lowest version of TLS is above the highest one"));
+    }
+    Ok(versions)
+}
+
+fn certificates(what: &str, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    match read {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(configuration(format!(
+            "option 'ssl': '{what}' has no certificate in PEM (-----BEGIN CERTIFICATE-----)"
+        ))),
+    }
+}
+
+/// The certificates as trust anchors. Those that can't be read are left out, as OpenSSL does, as
+/// long as one is left: a bundle must not fail for one odd certificate.
+fn anchors(
+    what: &str,
+    certificates: &[CertificateDer<'static>],
+) -> Result<Vec<TrustAnchor<'static>>, Error> {
+    let anchor = |certificate| webpki::anchor_from_trusted_cert(certificate).ok();
+    let anchors: Vec<_> = certificates.iter().filter_map(anchor).map(|it| it.to_owned()).collect();
+    if anchors.is_empty() {
+        return Err(configuration(format!(
+            "option 'ssl': no certificate of '{what}' can be read"
+        )));
+    }
+    Ok(anchors)
+}
+
+fn revocations(text: &[u8]) -> Result<Vec<CertRevocationList<'static>>, Error> {
+    let wrong = || {
+        configuration("option 'ssl': 'crl' has no revocation list in PEM (-----BEGIN X509 CRL-----)")
+    };
+    let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(text).collect();
+    let lists = read.map_err(|_| wrong())?;
+    if lists.is_empty() {
+        return Err(wrong());
+    }
+    let owned = |list: &CertificateRevocationListDer<'_>| {
+        OwnedCertRevocationList::from_der(list.as_ref()).map(CertRevocationList::from)
+    };
+    lists.iter().map(owned).collect::<Result<_, _>>().map_err(|error| {
+        configuration(format!("option 'ssl': a list of 'crl' can't be read: {error}"))
+    })
+}
+
+/// A name that certificates can have. A dot at its end says that it is whole, and is none of its.
+fn server_name(name: &str) -> Option<ServerName<'static>> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    ServerName::try_from(name).ok().map(|name| name.to_owned())
+}
+
+fn configuration(message: impl Into<String>) -> Error {
+    Error::new(ErrorClass::Configuration, "HYPERION_CONFIGURATION", message)
+}
