@@ -7,11 +7,13 @@ const { classes, fromThrown, isRetryable, withStackFrom } = require('./api/error
 const { native } = require('./native/loader.cjs');
 const { translate } = require('./api/pool-options.cjs');
 const { Pool } = require('./api/pool.cjs');
+const { withFiles } = require('./api/tls-options.cjs');
 
 function createPool(options, moreOptions) {
   try {
     const { json, ...own } = translate(options, moreOptions);
-    return new Pool(native(), json, own);
+    const addon = native();
+    return new Pool(addon, withFiles(addon, json), own);
   } catch (thrown) {
     throw withStackFrom(createPool, fromThrown(thrown));
   }

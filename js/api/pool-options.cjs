@@ -6,8 +6,9 @@
 
 const { configurationError, wrongOption } = require('./errors.cjs');
 const { isGiven } = require('./options.cjs');
+const { translateSsl } = require('./tls-options.cjs');
 
-/** How deep options are nested: `hosts` and `parameters` have objects inside. */
+/** How deep options are nested: `hosts`, `parameters` and `ssl` have values inside. */
 const DEEPEST = 2;
 
 /**
@@ -27,6 +28,7 @@ function translate(first, second) {
     throw wrongOption(`option 'longStackTraces'`, 'true or false', longStackTraces);
   }
   const watching = readWatching({ logger, logParameters, slowQueryMs, name });
+  if (isGiven(others.ssl)) others.ssl = translateSsl(others.ssl);
   // A class instance may have options as its properties; a Map has no properties of its own.
   const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
   return {

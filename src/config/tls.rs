@@ -130,7 +130,7 @@ pub(super) struct TlsDraft {
 }
 
 impl Tls {
-    pub(super) fn default_of_pools() -> Self {
+    pub(crate) fn default_of_pools() -> Self {
         Self {
             mode: SslMode::Prefer,
             is_default: true,

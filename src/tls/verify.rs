@@ -134,6 +134,10 @@ impl Verifier {
             .map(|_| ())
             .map_err(|error| match error {
                 webpki::Error::UnknownIssuer => self.unknown_issuer(leaf, chain),
+                // Whatever else is wrong with it, webpki says this first.
+                webpki::Error::CaUsedAsEndEntity if !self.knows_issuer(leaf) => {
+                    self.unknown_issuer(leaf, chain)
+                }
                 other => refused(&other),
             })
     }
@@ -226,6 +230,11 @@ impl Verifier {
         } else {
             Err(CertificateError::BadSignature.into())
         }
+    }
+
+    fn knows_issuer(&self, leaf: &CertificateDer<'_>) -> bool {
+        let issuer = Certificate::parse(leaf).map(|certificate| certificate.issuer);
+        issuer.is_some_and(|issuer| self.anchors.iter().any(|it| it.subject.as_ref() == issuer))
     }
 
     fn unknown_issuer(&self, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> Error {

@@ -294,6 +294,10 @@ fn login_refused(mut fields: ServerFields) -> Error {
             "pg_hba.conf may have an entry without TLS alone (hostnossl): give ssl: false, or \
              sslmode=disable, if the network is trusted"
         }
+        "28000" if fields.message.contains("channel binding check failed") => {
+            "the server has another certificate than the one that this client was shown, so that someone stands \
+             in between; if that is a proxy of yours that ends TLS, give channelBinding: 'disable'"
+        }
         "28000" if fields.message.contains("valid client certificate") => {
             "give 'cert' and 'key' in option 'ssl', or sslcert and sslkey in the connection string"
         }

@@ -1,0 +1,132 @@
+'use strict';
+
+// The option `ssl`, and the files that the connection string names: what Node takes as a
+// certificate or a key becomes text in PEM, which is all that the addon reads. No key is put into
+// an error.
+
+const { createPrivateKey, KeyObject } = require('node:crypto');
+const fs = require('node:fs');
+const tls = require('node:tls');
+
+const { configurationError, wrongOption } = require('./errors.cjs');
+const { isGiven } = require('./options.cjs');
+
+const PEM = '-----BEGIN ';
+const LISTS = { ca: 'CERTIFICATE', cert: 'CERTIFICATE', crl: 'X509 CRL' };
+/** The forms of a key that is not in PEM. */
+const KEY_TYPES = ['pkcs8', 'pkcs1', 'sec1'];
+
+/** `option 'ssl'` as JSON can say it. What it must be, the addon says. */
+function translateSsl(ssl) {
+  if (ssl === null || typeof ssl !== 'object' || Array.isArray(ssl)) return ssl;
+  const { key, passphrase, ...others } = { __proto__: null, ...ssl };
+  const said = { __proto__: null };
+  for (const [name, value] of Object.entries(others)) {
+    if (!isGiven(value)) continue;
+    const label = Object.hasOwn(LISTS, name) ? LISTS[name] : undefined;
+    said[name] = label === undefined ? value : pemOfAll(`option 'ssl.${name}'`, value, label);
+  }
+  if (isGiven(key)) said.key = keyOf(`option 'ssl.key'`, key, passphrase);
+  else if (isGiven(passphrase)) said.passphrase = '';
+  return said;
+}
+
+function pemOfAll(subject, value, label) {
+  const all = Array.isArray(value) ? value : [value];
+  return all.map((one) => pemOf(subject, one, label)).join('\n');
+}
+
+function pemOf(subject, value, label) {
+  if (typeof value === 'string') return value;
+  const bytes = bytesOf(value);
+  if (bytes === undefined) throw wrongOption(subject, 'a string or Buffer, or several', value);
+  if (bytes.includes(PEM)) return bytes.toString('latin1');
+  const lines = bytes.toString('base64').replace(/.{64}/g, '$&\n');
+  return `${PEM}${label}-----\n${lines}\n-----END ${label}-----\n`;
+}
+
+function bytesOf(value) {
+  return ArrayBuffer.isView(value)
+    ? Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+    : undefined;
+}
+
+/** A key of any form that Node reads, as PKCS #8. */
+function keyOf(subject, value, passphrase) {
+  const one = Array.isArray(value) && value.length === 1 ? value[0] : value;
+  if (one instanceof KeyObject) return exported(subject, one);
+  const given = typeof one === 'string' ? Buffer.from(one) : bytesOf(one);
+  if (given === undefined) throw wrongOption(subject, 'a string, Buffer or KeyObject', value);
+  const forms = given.includes(PEM)
+    ? [{ key: given, format: 'pem' }]
+    : KEY_TYPES.map((type) => ({ key: given, format: 'der', type }));
+  let failure;
+  for (const form of forms) {
+    try {
+      const key = createPrivateKey(isGiven(passphrase) ? { ...form, passphrase } : form);
+      return exported(subject, key);
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  throw configurationError(`${subject} is no private key that can be read: ${reasonOf(failure)}`);
+}
+
+function exported(subject, key) {
+  if (key.type !== 'private') throw configurationError(`${subject} is a ${key.type} key`);
+  return key.export({ type: 'pkcs8', format: 'pem' });
+}
+
+/** OpenSSL's words have no part of the key. */
+function reasonOf({ code, message }) {
+  if (code === 'ERR_MISSING_PASSPHRASE') return 'it needs a passphrase';
+  return /bad decrypt|maybe wrong password/i.test(message) ? 'the passphrase is wrong' : message;
+}
+
+/** The options with what `sslrootcert`, `sslcert`, `sslkey` and `sslcrl` name, as the addon wants it. */
+function withFiles(addon, json) {
+  const { ca, cert, key, crl, passphrase, system } = JSON.parse(addon.wantedFiles(json));
+  const contents = {};
+  if (isGiven(ca)) contents.ca = read('sslrootcert', ca).toString('latin1');
+  if (isGiven(cert)) contents.cert = read('sslcert', cert).toString('latin1');
+  if (isGiven(crl)) contents.crl = read('sslcrl', crl).toString('latin1');
+  if (isGiven(key)) {
+    refuseOpenKey(key);
+    const subject = `'sslkey' in the connection string`;
+    contents.key = keyOf(subject, read('sslkey', key), passphrase ?? undefined);
+  }
+  if (system) contents.system = trustedCAs();
+  if (Object.keys(contents).length === 0) return json;
+  return JSON.stringify({ ...JSON.parse(json), $tls: contents });
+}
+
+function read(key, file) {
+  try {
+    return fs.readFileSync(file);
+  } catch ({ message }) {
+    throw configurationError(`'${key}' in the connection string can't be read: ${message}`);
+  }
+}
+
+/** As libpq: others must not be able to read a key, but the group of one that root owns. */
+function refuseOpenKey(file) {
+  if (process.platform === 'win32') return;
+  const stat = fs.statSync(file, { throwIfNoEntry: false });
+  if (stat === undefined) return;
+  const forbidden = stat.uid === 0 ? 0o037 : 0o077;
+  if (stat.isFile() && (stat.mode & forbidden) !== 0) {
+    throw configurationError(
+      `'sslkey' in the connection string: others can read ${file}; say chmod 600, or 640 if root owns it`,
+    );
+  }
+}
+
+let trusted;
+
+/** Read once for all pools: the first call takes some 50 ms. */
+function trustedCAs() {
+  trusted ??= (tls.getCACertificates?.('default') ?? tls.rootCertificates).join('\n');
+  return trusted;
+}
+
+module.exports = { translateSsl, withFiles };

@@ -1,0 +1,116 @@
+// Servers with TLS, for tests: certificates of every kind, and proxies that stand in between.
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import tls from 'node:tls';
+import { fileURLToPath } from 'node:url';
+
+const SCRIPT = fileURLToPath(new URL('certificates.sh', import.meta.url));
+
+let folder;
+
+/** The path of a file that certificates.sh makes. */
+export function certificate(name) {
+  if (folder === undefined) {
+    folder = mkdtempSync(path.join(tmpdir(), 'hyperiondb-tls-'));
+    process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+    execFileSync('sh', [SCRIPT, folder], { stdio: 'ignore' });
+  }
+  return path.join(folder, name);
+}
+
+export const pem = (name) => readFileSync(certificate(name), 'utf8');
+
+/** The lines of pg_hba.conf for users over TCP; superusers of the tests come by the socket. */
+const RULES = {
+  any: (auth) => `host all all 127.0.0.1/32 ${auth}`,
+  hostssl: (auth) => `hostssl all all 127.0.0.1/32 ${auth}`,
+  hostnossl: (auth) => `hostnossl all all 127.0.0.1/32 ${auth}`,
+};
+
+/**
+ * Gives a running server a certificate, and says who may come in.
+ * @param {object} node
+ * @param {{ name?: string, ca?: string, rule?: 'any' | 'hostssl' | 'hostnossl', auth?: string,
+ *   settings?: object }} [options] `name` is that of a certificate
+ */
+export async function secure(node, options = {}) {
+  const { name = 'server', ca = 'ca-ec', rule = 'any', auth = 'scram-sha-256' } = options;
+  await node.write('server.crt', pem(`${name}.crt`));
+  await node.write('server.key', pem(`${name}.key`));
+  await node.write('ca.crt', pem(`${ca}.crt`));
+  const lines = [`local all all ${auth === 'cert' ? 'trust' : auth}`, RULES[rule](auth)];
+  const ours = 'local replication all trust\nhost replication all 127.0.0.1/32 trust';
+  await node.write('pg_hba.conf', `${lines.join('\n')}\n${ours}\n`);
+  await node.configure({
+    ssl: 'on',
+    ssl_cert_file: 'server.crt',
+    ssl_key_file: 'server.key',
+    ssl_ca_file: 'ca.crt',
+    ...options.settings,
+  });
+  await node.reload();
+}
+
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
+
+/**
+ * A proxy in front of a server. `handle(client, index)` gets each new connection, and
+ * `connections` has the first bytes of each.
+ */
+async function listen(t, handle) {
+  const sockets = new Set();
+  const server = net.createServer((client) => {
+    sockets.add(client);
+    client.on('error', () => {});
+    handle(client);
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return server.address().port;
+}
+
+/** Passes everything on, and notes how each connection began. */
+export async function watch(t, port) {
+  const began = [];
+  const own = await listen(t, (client) => {
+    const server = net.connect(port, '127.0.0.1');
+    server.on('error', () => client.destroy());
+    client.once('data', (bytes) => began.push(bytes));
+    client.pipe(server).pipe(client);
+    client.on('close', () => server.destroy());
+  });
+  return { port: own, began, isEncrypted: (bytes) => SSL_REQUEST.equals(bytes.subarray(0, 8)) };
+}
+
+/** Answers the request for TLS as `answer(socket, count)` says. */
+export function answering(t, answer) {
+  let count = 0;
+  return listen(t, (client) => client.once('data', () => answer(client, (count += 1))));
+}
+
+/** Answers by a certificate of its own, and passes on over TLS what it reads. */
+export function interceptor(t, port, name) {
+  return listen(t, (client) => {
+    client.once('data', () => {
+      const server = net.connect(port, '127.0.0.1', () => server.write(SSL_REQUEST));
+      server.once('data', () => {
+        client.write('S');
+        const near = new tls.TLSSocket(client, {
+          isServer: true,
+          cert: pem(`${name}.crt`),
+          key: pem(`${name}.key`),
+        });
+        const far = tls.connect({ socket: server, rejectUnauthorized: false });
+        for (const socket of [near, far]) socket.on('error', () => client.destroy());
+        near.pipe(far).pipe(near);
+      });
+    });
+  });
+}
