@@ -94,7 +94,7 @@ const EACH_VERSION = [
   ...['transaction', 'overlap', 'connect', 'standby', 'types-question', 'statements'],
   ...['descriptions', 'stale-types', 'another-cluster', 'role-question', 'steps'],
   ...['pooled-settings', 'moved-names', 'sessions', 'schemas', 'pooler-sessions', 'restless-types'],
-  ...['pooled-statements', 'pooler-keys', 'serialize'],
+  ...['pooled-statements', 'pooler-keys', 'serialize', 'tls'],
 ].map((name) => path.join('test', 'integration', `${name}.test.js`));
 
 const { folders, files, flags } = readArguments();

@@ -5,6 +5,7 @@
  * failovers.
  */
 
+import type { KeyObject } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
 import type { LookupAddress } from 'node:dns';
 
@@ -25,6 +26,37 @@ export type TargetSessionAttrs =
  * Here and in the options of every call, `null` means the same as `undefined`: the option is not
  * set.
  */
+/** libpq's words, and `pg`'s `'no-verify'`. `'verify-ca'` needs a CA in the connection string. */
+export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-full' | 'no-verify';
+
+/** One or several, as text in PEM, or as bytes in PEM or DER. */
+export type SslMaterial =
+  string | NodeJS.ArrayBufferView | readonly (string | NodeJS.ArrayBufferView)[];
+
+/** What TLS is made of. Every file is yours to read. */
+export interface SslOptions {
+  /** The CAs that are trusted, in place of those that Node trusts. */
+  ca?: SslMaterial | null | undefined;
+  /** The client's certificate, with those of the CAs between. */
+  cert?: SslMaterial | null | undefined;
+  /** The key of `cert`: PKCS #1, PKCS #8 or SEC 1. */
+  key?: string | NodeJS.ArrayBufferView | KeyObject | null | undefined;
+  /** The passphrase of `key`. */
+  passphrase?: string | null | undefined;
+  /** Lists of revoked certificates. */
+  crl?: SslMaterial | null | undefined;
+  /** The name that is sent and verified in place of the host's own. */
+  servername?: string | null | undefined;
+  /** `false` verifies nothing. Default: true, unless `sslmode` says otherwise. */
+  rejectUnauthorized?: boolean | null | undefined;
+  /** Default: `'TLSv1.2'`. */
+  minVersion?: 'TLSv1.2' | 'TLSv1.3' | null | undefined;
+  /** Default: `'TLSv1.3'`. */
+  maxVersion?: 'TLSv1.2' | 'TLSv1.3' | null | undefined;
+  /** `'direct'` begins with TLS at once, as PostgreSQL 17 and later take it. Default: `'postgres'`. */
+  negotiation?: 'postgres' | 'direct' | null | undefined;
+}
+
 export interface PoolOptions {
   /** A URI as libpq reads it. The other options override what it says. */
   connectionString?: string | null | undefined;
@@ -145,6 +177,16 @@ export interface PoolOptions {
    * harmed. A late ROLLBACK is done by closing its connection. Default: 2000.
    */
   livenessCheckMs?: number | null | undefined;
+  /**
+   * TLS. `true` or an object verify the server in full, as in Node; the words mean what libpq's
+   * `sslmode` means. Default: `'prefer'` for hosts that are not this machine.
+   */
+  ssl?: boolean | SslMode | SslOptions | null | undefined;
+  /**
+   * Whether a login by SCRAM is tied to the server's certificate. `'require'` refuses every other
+   * login. Default: `'prefer'`.
+   */
+  channelBinding?: 'disable' | 'prefer' | 'require' | null | undefined;
   /** TCP keepalive. Default: true. */
   keepAlive?: boolean | null | undefined;
   /**

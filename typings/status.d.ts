@@ -47,6 +47,11 @@ export interface HostStatus {
   role: HostRole | null;
   /** Whether the pool sends it queries. */
   serves: boolean;
+  /**
+   * How the host's last encrypted session was encrypted; `null` if there was none. `verified` is
+   * `'full'` if the certificate names the host, and `'ca'` if only its CA was checked.
+   */
+  tls: { protocol: string; cipher: string; verified: 'full' | 'ca' | 'none' } | null;
   /** The last failure, which may be long ago. */
   lastError: HostError | null;
   /** The mean time that it lately took to answer a bare Sync; `null` before the first answer. */

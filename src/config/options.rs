@@ -459,7 +459,6 @@ mod tests {
             ),
             (json!({ "poolsize": 5 }), "unknown option \"poolsize\": did you mean 'poolSize'?"),
             (json!({ "lookUp": 5 }), "unknown option \"lookUp\": did you mean 'lookup'?"),
-            (json!({ "ssl": true }), "unknown option 'ssl': TLS is not supported yet"),
             (json!({ "max": 5 }), "unknown option 'max': did you mean 'poolSize'?"),
             (
                 json!({ "mode": "rw" }),

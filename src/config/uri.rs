@@ -194,7 +194,13 @@ fn apply_key(draft: &mut Draft, lists: &mut Lists, key: &str, value: &str) -> Re
             config.tcp_user_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
         }
         _ if tls::KEYS.contains(&key) => draft.tls.set_key(&subject(key), key, value)?,
-        _ => return Err(unknown("key in the connection string", key, &[&KEYS[..], &tls::KEYS].concat())),
+        _ => {
+            return Err(unknown(
+                "key in the connection string",
+                key,
+                &[&KEYS[..], &tls::KEYS].concat(),
+            ));
+        }
     }
     Ok(())
 }

@@ -29,7 +29,11 @@ impl Setup {
         let connection = Connection::new("h1:5432".into(), deadline);
         let (statements, keys) = (Statements::default(), KeyCache::default());
         let mut setup = Self { config, statements, keys, connection, is_guarded: false };
-        setup.input(Input::Connected(Peer { nonce: [7; 18], local: false, security: Security::Plain }));
+        setup.input(Input::Connected(Peer {
+            nonce: [7; 18],
+            local: false,
+            security: Security::Plain,
+        }));
         setup
     }
 

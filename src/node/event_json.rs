@@ -8,6 +8,7 @@ use super::error_json::error_in_brief;
 use crate::cluster::HostView;
 use crate::connection::Role;
 use crate::pool::{HostStatus, PoolEvent};
+use crate::tls::Facts;
 
 pub(super) fn event_to_json(event: &PoolEvent) -> String {
     let value = match event {
@@ -58,7 +59,7 @@ pub(super) fn event_to_json(event: &PoolEvent) -> String {
     value.to_string()
 }
 
-pub(super) fn host_value(status: &HostStatus) -> Value {
+pub(super) fn host_value(status: &HostStatus, encryption: Option<(&Facts, &str)>) -> Value {
     let HostStatus { view, age, ages, serves, open, busy } = status;
     let HostView { host, role, state, last_error, round_trip, lag, .. } = view;
     let known = |age: Option<Duration>| age.map(milliseconds);
@@ -67,6 +68,9 @@ pub(super) fn host_value(status: &HostStatus) -> Value {
         "role": role.map(Role::as_str),
         "state": state,
         "serves": serves,
+        "tls": encryption.map(|(Facts { protocol, cipher, .. }, verified)| {
+            json!({ "protocol": protocol, "cipher": cipher, "verified": verified })
+        }),
         "ageMs": milliseconds(*age),
         "lastError": last_error.as_ref().map(error_in_brief),
         "roundTripMs": round_trip.map(milliseconds),

@@ -196,8 +196,10 @@ fn status(env: napi::Env, handle: Number) -> napi::Result<String> {
 #[napi(catch_unwind, no_export)]
 fn cluster(env: napi::Env, handle: Number) -> napi::Result<String> {
     enter(env, |_, environment| {
-        let hosts = environment.open_client(handle.0)?.run(|reactor| reactor.cluster())?;
-        let hosts: Vec<_> = hosts.iter().map(host_value).collect();
+        let hosts = environment.open_client(handle.0)?.run(|reactor| {
+            let described = |status| host_value(status, reactor.encryption(&status.view.host));
+            reactor.cluster().iter().map(described).collect::<Vec<_>>()
+        })?;
         Ok(json!(hosts).to_string())
     })
 }

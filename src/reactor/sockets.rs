@@ -1,7 +1,7 @@
 //! The way from a host to a connected socket: look-ups, races of addresses, and which socket
 //! belongs to which connection.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -90,10 +90,23 @@ impl Stream {
 /// How far the opening of a connection is.
 #[derive(Debug)]
 enum Opening {
-    Resolving { lookup: u32, host: Arc<Host>, port: u16, last: Vec<SocketAddr> },
-    Racing { race: Race, host: Arc<Host>, runners: Vec<(Token, Target)> },
+    Resolving {
+        lookup: u32,
+        host: Arc<Host>,
+        port: u16,
+        last: Vec<SocketAddr>,
+    },
+    Racing {
+        race: Race,
+        host: Arc<Host>,
+        runners: Vec<(Token, Target)>,
+    },
     /// The race is won, and the stream is being encrypted.
-    Securing { token: Token, negotiation: Box<Negotiation>, others: Vec<SocketAddr> },
+    Securing {
+        token: Token,
+        negotiation: Box<Negotiation>,
+        others: Vec<SocketAddr>,
+    },
 }
 
 #[derive(Debug)]
@@ -110,10 +123,13 @@ pub(super) struct Sockets {
     lookups: VecDeque<Lookup>,
     /// `None` if TLS is never used.
     trust: Option<Trust>,
-    /// The names of the hosts with which there was TLS. Plain text is refused there from then on.
-    had_tls: BTreeSet<Arc<str>>,
+    /// By the names of hosts, how the last session with TLS was encrypted. Plain text is refused at
+    /// such a host from then on.
+    encrypted: BTreeMap<Arc<str>, Facts>,
     /// Sockets whose negotiation may go on.
     handshakes: VecDeque<Token>,
+    /// How long those of one turn may take together.
+    handshakes_may_take: Duration,
     clock: Clock,
     last_token: Token,
     last_lookup: u32,
@@ -133,7 +149,8 @@ impl Sockets {
             opened: VecDeque::new(),
             lookups: VecDeque::new(),
             trust: Trust::new(&config.tls, clock::of_certificates())?,
-            had_tls: BTreeSet::new(),
+            encrypted: BTreeMap::new(),
+            handshakes_may_take: HANDSHAKES,
             handshakes: VecDeque::new(),
             clock,
             last_token: 0,
@@ -501,7 +518,7 @@ impl Sockets {
         self.set_blocked(token, false);
         let negotiation = match (&self.trust, self.streams.get(&token)) {
             (Some(trust), Some(Stream { host, .. })) => {
-                trust.negotiate(host, target.is_local(), self.had_tls.contains(&host.name))
+                trust.negotiate(host, target.is_local(), self.encrypted.contains_key(&host.name))
             }
             _ => Ok(None),
         };
@@ -554,7 +571,7 @@ impl Sockets {
 
     /// Goes on with the negotiations, one at least, within the bound of a turn.
     pub(super) fn shake(&mut self, buffer: &mut [u8]) {
-        let until = self.clock.now() + HANDSHAKES;
+        let until = self.clock.now() + self.handshakes_may_take;
         for _ in 0..self.handshakes.len() {
             let Some(token) = self.handshakes.pop_front() else { return };
             if self.cancel_requests.contains(token) {
@@ -593,12 +610,13 @@ impl Sockets {
                 self.opening.remove(&connection);
                 self.opened(connection, token, others, Security::Plain);
             }
-            Secured::Encrypted(transport, Facts { end_point, .. }) => {
+            Secured::Encrypted(transport, facts) => {
                 let others = std::mem::take(others);
                 stream.transport = transport;
-                self.had_tls.insert(Arc::clone(&stream.host.name));
+                let security = Security::Encrypted { end_point: facts.end_point.clone() };
+                self.encrypted.insert(Arc::clone(&stream.host.name), facts);
                 self.opening.remove(&connection);
-                self.opened(connection, token, others, Security::Encrypted { end_point });
+                self.opened(connection, token, others, security);
                 // The selector would not report again what it has reported during the handshake.
                 self.list_unread(token, false);
             }
@@ -610,6 +628,11 @@ impl Sockets {
     pub(super) fn address(&self, connection: ConnectionId) -> Option<SocketAddr> {
         let stream = self.open.get(&connection).and_then(|token| self.streams.get(token))?;
         stream.target.ip()
+    }
+
+    /// How a host's last session with TLS was encrypted, and how far the host was verified.
+    pub(super) fn encryption(&self, host: &str) -> Option<(&Facts, &'static str)> {
+        Some((self.encrypted.get(host)?, self.trust.as_ref()?.verified()))
     }
 
     /// Whether the connection runs over TCP within this machine.

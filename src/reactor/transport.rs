@@ -112,7 +112,9 @@ impl Transport {
 #[derive(Debug)]
 pub(super) enum Secured {
     /// The socket has no more bytes, or takes none (`blocked`).
-    Waiting { blocked: bool },
+    Waiting {
+        blocked: bool,
+    },
     /// There may be more to read.
     Unfinished,
     /// The server has no TLS, and plain text is allowed.

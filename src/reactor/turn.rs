@@ -18,6 +18,7 @@ use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::{self, Config};
 use crate::connection::StatementId;
 use crate::pool::{EndOptions, HostStatus, Pool, Query, QueryFlags, Status};
+use crate::tls::Facts;
 use crate::types::{Params, Verbatim};
 
 /// Its owner gives it commands and calls [`Self::turn`] for each wake, calls [`Self::flush`] after
@@ -165,6 +166,11 @@ impl Reactor {
 
     pub fn cluster(&self) -> Vec<HostStatus> {
         self.io.pool.cluster(self.clock.now())
+    }
+
+    /// How a host's last session with TLS was encrypted, and how far the host was verified.
+    pub fn encryption(&self, host: &str) -> Option<(&Facts, &'static str)> {
+        self.io.sockets.encryption(host)
     }
 
     /// Takes another list of hosts, in the forms of the option `hosts`.

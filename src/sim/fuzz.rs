@@ -213,7 +213,11 @@ impl Driver {
             next: 0,
             closed: false,
         };
-        driver.input(Input::Connected(Peer { nonce: [1; 18], local: true, security: Security::Plain }));
+        driver.input(Input::Connected(Peer {
+            nonce: [1; 18],
+            local: true,
+            security: Security::Plain,
+        }));
         driver
     }
 
@@ -451,6 +455,8 @@ fn push_value(choices: &mut Choices<'_>, params: &mut Params) -> Result<(), Erro
     }
 }
 
+pub use super::tls_fuzz::{certificates, negotiation};
+
 /// How many messages a buffer holds; `None` if the last one is not whole.
 fn count_messages(mut bytes: &[u8]) -> Option<usize> {
     let mut count = 0;
@@ -468,7 +474,9 @@ mod tests {
     use crate::base::Random;
 
     type Target = (&'static str, fn(&[u8]));
-    const TARGETS: [Target; 9] = [
+    const TARGETS: [Target; 11] = [
+        ("certificates", certificates),
+        ("negotiation", negotiation),
         ("arrays", arrays),
         ("numerics", numerics),
         ("jsons", jsons),

@@ -11,3 +11,4 @@ mod names;
 mod scenarios;
 pub mod server;
 pub mod storm;
+mod tls_fuzz;

@@ -170,8 +170,8 @@ impl<'a> Certificate<'a> {
 
     /// The issuer's name for messages.
     pub(super) fn issuer_name(&self) -> Option<String> {
-        let name = attribute(self.issuer, COMMON_NAME)
-            .or_else(|| attribute(self.issuer, ORGANIZATION))?;
+        let name =
+            attribute(self.issuer, COMMON_NAME).or_else(|| attribute(self.issuer, ORGANIZATION))?;
         let shown: String = String::from_utf8_lossy(name)
             .chars()
             .filter(|letter| !letter.is_control())

@@ -135,6 +135,8 @@ impl Sealed {
             let mut goes_on = true;
             match state {
                 Err(error) => {
+                    used = used.saturating_add(discard);
+                    self.keep(bytes.get(used..).unwrap_or_default())?;
                     self.write_alert();
                     return Err(Failure::of(&error));
                 }
@@ -192,25 +194,27 @@ impl Sealed {
         Ok(())
     }
 
+    /// rustls has one alert to send after an error, if any.
     fn write_alert(&mut self) {
-        while let Ok(ConnectionState::EncodeTlsData(mut alert)) =
-            self.connection.process_tls_records(&mut []).state
+        let Self { connection, out, rest, .. } = self;
+        if let Ok(ConnectionState::EncodeTlsData(mut alert)) =
+            connection.process_tls_records(rest).state
         {
-            let written = append(&mut self.out, |out| match alert.encode(out) {
+            let written = append(out, |out| match alert.encode(out) {
                 Ok(count) => Ok(Ok(count)),
                 Err(EncodeError::InsufficientSize(size)) => Ok(Err(size)),
                 Err(EncodeError::AlreadyEncoded) => Err(Failure::defect()),
             });
-            if written.is_err() {
-                return;
-            }
+            // Without the alert the server learns of the end from the closed socket.
+            drop(written);
         }
     }
 
     /// Seals bytes behind what is to be written already.
     pub fn seal(&mut self, plain: &[u8]) -> Result<(), Failure> {
-        let Self { connection, out, .. } = self;
-        match connection.process_tls_records(&mut []).state {
+        let Self { connection, out, rest, .. } = self;
+        // rustls remembers how much of what was kept it has seen, and must be shown it each time.
+        match connection.process_tls_records(rest).state {
             Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                 let records = plain.len() / MOST_IN_RECORD + 1;
                 let room = plain.len().saturating_add(records.saturating_mul(MOST_AROUND_RECORD));
@@ -228,9 +232,9 @@ impl Sealed {
 
     /// Says that nothing more follows.
     pub fn seal_end(&mut self) {
-        let Self { connection, out, .. } = self;
+        let Self { connection, out, rest, .. } = self;
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
-            connection.process_tls_records(&mut []).state
+            connection.process_tls_records(rest).state
         {
             let end = append(out, |out| match traffic.queue_close_notify(out) {
                 Ok(count) => Ok(Ok(count)),

@@ -64,6 +64,7 @@ struct Server {
     /// The bytes that are to be answered by one in the clear.
     asked: usize,
     out: Vec<u8>,
+    heard: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
@@ -73,6 +74,7 @@ struct Setup<'a> {
     protocols: &'a [&'a str],
     client_ca: Option<&'a str>,
     is_direct: bool,
+    tickets: usize,
 }
 
 const SETUP: Setup<'static> = Setup {
@@ -81,6 +83,7 @@ const SETUP: Setup<'static> = Setup {
     protocols: &["postgresql"],
     client_ca: None,
     is_direct: false,
+    tickets: 0,
 };
 
 fn certificates(text: &str) -> Vec<CertificateDer<'static>> {
@@ -110,9 +113,14 @@ impl Server {
         let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = setup.protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
         // As PostgreSQL.
-        config.send_tls13_tickets = 0;
+        config.send_tls13_tickets = setup.tickets;
         let connection = ServerConnection::new(Arc::new(config)).unwrap();
-        Self { connection, asked: if setup.is_direct { 0 } else { 8 }, out: Vec::new() }
+        Self {
+            connection,
+            asked: if setup.is_direct { 0 } else { 8 },
+            out: Vec::new(),
+            heard: Vec::new(),
+        }
     }
 
     fn take(&mut self, mut bytes: &[u8]) {
@@ -126,6 +134,8 @@ impl Server {
             self.connection.read_tls(&mut bytes).unwrap();
             // A refusal goes to the client as an alert.
             let _ = self.connection.process_new_packets();
+            // It is at its end, or there is nothing more at the moment.
+            let _ = self.connection.reader().read_to_end(&mut self.heard);
         }
         self.write();
     }
@@ -137,10 +147,7 @@ impl Server {
     }
 
     fn read(&mut self) -> Vec<u8> {
-        let mut plain = vec![0; 1 << 20];
-        let count = self.connection.reader().read(&mut plain).unwrap_or_default();
-        plain.truncate(count);
-        plain
+        std::mem::take(&mut self.heard)
     }
 
     fn send(&mut self, plain: &[u8]) {
@@ -459,7 +466,9 @@ fn pass_cut(sealed: &mut Sealed, server: &mut Server, plain: &[u8], cut: usize) 
     for piece in [pieces.0, pieces.1].into_iter().flat_map(|piece| piece.chunks(16 * 1024)) {
         let at = sealed.put_rest(&mut buffer).unwrap();
         buffer[at..at + piece.len()].copy_from_slice(piece);
-        sealed.open(&mut buffer[..at + piece.len()], |bytes| heard.extend_from_slice(bytes)).unwrap();
+        sealed
+            .open(&mut buffer[..at + piece.len()], |bytes| heard.extend_from_slice(bytes))
+            .unwrap();
     }
     assert_eq!(heard, plain);
     assert_eq!(sealed.kept(), 0);
@@ -485,6 +494,58 @@ fn bytes_pass_whole_wherever_records_are_cut() {
         // What a bare Sync is answered by is as long as the reactor takes it to be.
         server.send(b"Z\0\0\0\x05I");
         assert_eq!(server.out.len(), 6 + sealed.overhead());
+    }
+}
+
+#[test]
+fn bytes_are_sent_whatever_part_of_a_record_has_come() {
+    let setup = Setup { tickets: 2, ..SETUP };
+    for cut in 0..200 {
+        let mut server = Server::new(setup);
+        let (mut sealed, _) =
+            run(begin(&full(CA), "localhost"), &mut server, |_| usize::MAX).unwrap();
+        // The tickets come behind the handshake.
+        let mut tickets = std::mem::take(&mut server.out);
+        let mut buffer = vec![0; 64 * 1024];
+        let rest = tickets.split_off(cut.min(tickets.len()));
+        sealed.open(&mut tickets, |_| panic!("no content")).unwrap();
+        sealed.seal(b"request").unwrap();
+        server.take(&sealed.outgoing().to_vec());
+        assert_eq!(server.read(), b"request", "{cut}");
+        let at = sealed.put_rest(&mut buffer).unwrap();
+        buffer[at..at + rest.len()].copy_from_slice(&rest);
+        sealed.open(&mut buffer[..at + rest.len()], |_| panic!("no content")).unwrap();
+        assert_eq!(sealed.kept(), 0);
+    }
+}
+
+#[test]
+fn an_error_at_any_byte_of_a_handshake_is_an_error() {
+    let length = flights(&full(CA), SETUP);
+    for at in 0..length {
+        let mut server = Server::new(SETUP);
+        let mut negotiation = begin(&full(CA), "localhost");
+        let (mut buffer, mut come) = (vec![0; 64 * 1024], 0);
+        loop {
+            let out = negotiation.outgoing().to_vec();
+            negotiation.advance(out.len());
+            server.take(&out);
+            let mut flight = std::mem::take(&mut server.out);
+            if flight.is_empty() {
+                break;
+            }
+            if let Some(byte) = at.checked_sub(come).and_then(|at| flight.get_mut(at)) {
+                *byte ^= 0x41;
+            }
+            come += flight.len();
+            let begin = negotiation.put_rest(&mut buffer).unwrap();
+            buffer[begin..begin + flight.len()].copy_from_slice(&flight);
+            match negotiation.receive(&mut buffer[..begin + flight.len()]) {
+                Ok(Step::More) => {}
+                // Versions in the headers of records are not looked at, nor is a compatible one.
+                Ok(_) | Err(_) => break,
+            }
+        }
     }
 }
 

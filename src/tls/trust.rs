@@ -50,7 +50,9 @@ impl Trust {
         };
         let server_name = match &tls.server_name {
             Some(name) => Some(server_name(name).ok_or_else(|| {
-                configuration(format!("option 'ssl.servername' is no host name or address: {name:?}"))
+                configuration(format!(
+                    "option 'ssl.servername' is no host name or address: {name:?}"
+                ))
             })?),
             None => None,
         };
@@ -126,9 +128,10 @@ fn client_config(tls: &Tls, check: Check, clock: Arc<dyn Clock>) -> Result<Clien
             let given = certificates("ca", text.as_bytes())?;
             (anchors("ca", &given)?, given)
         }
-        Roots::System(text) => {
-            (anchors("the system's CAs", &certificates("the system's CAs", text.as_bytes())?)?, Vec::new())
-        }
+        Roots::System(text) => (
+            anchors("the system's CAs", &certificates("the system's CAs", text.as_bytes())?)?,
+            Vec::new(),
+        ),
     };
     let revocations = match &tls.revocations {
         Some(text) => revocations(text.as_bytes())?,
@@ -168,10 +171,8 @@ fn of_identity(error: &rustls::Error) -> Error {
 }
 
 fn versions(tls: &Tls) -> Result<Vec<&'static SupportedProtocolVersion>, Error> {
-    let known = [
-        (TlsVersion::V1_2, &rustls::version::TLS12),
-        (TlsVersion::V1_3, &rustls::version::TLS13),
-    ];
+    let known =
+        [(TlsVersion::V1_2, &rustls::version::TLS12), (TlsVersion::V1_3, &rustls::version::TLS13)];
     let allowed = known.into_iter().filter(|(of, _)| (tls.oldest..=tls.newest).contains(of));
     let versions: Vec<_> = allowed.map(|(_, version)| version).collect();
     if versions.is_empty() {
@@ -199,16 +200,16 @@ fn anchors(
     let anchor = |certificate| webpki::anchor_from_trusted_cert(certificate).ok();
     let anchors: Vec<_> = certificates.iter().filter_map(anchor).map(|it| it.to_owned()).collect();
     if anchors.is_empty() {
-        return Err(configuration(format!(
-            "option 'ssl': no certificate of '{what}' can be read"
-        )));
+        return Err(configuration(format!("option 'ssl': no certificate of '{what}' can be read")));
     }
     Ok(anchors)
 }
 
 fn revocations(text: &[u8]) -> Result<Vec<CertRevocationList<'static>>, Error> {
     let wrong = || {
-        configuration("option 'ssl': 'crl' has no revocation list in PEM (-----BEGIN X509 CRL-----)")
+        configuration(
+            "option 'ssl': 'crl' has no revocation list in PEM (-----BEGIN X509 CRL-----)",
+        )
     };
     let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(text).collect();
     let lists = read.map_err(|_| wrong())?;

@@ -166,7 +166,8 @@ impl Verifier {
                         .is_ok()
             })
         };
-        let mut issuers = self.anchors.iter().filter(|it| it.subject.as_ref() == certificate.issuer);
+        let mut issuers =
+            self.anchors.iter().filter(|it| it.subject.as_ref() == certificate.issuer);
         if issuers.any(is_signed_by) {
             return Ok(());
         }
@@ -281,9 +282,8 @@ fn matches(common_name: &[u8], host: &str) -> bool {
     }
     let behind = host.split_once('.').map(|(_, behind)| behind.as_bytes());
     // "*.com" names no host of anybody's.
-    behind.is_some_and(|behind| {
-        behind.contains(&b'.') && pattern.strip_prefix(b"*.") == Some(behind)
-    })
+    behind
+        .is_some_and(|behind| behind.contains(&b'.') && pattern.strip_prefix(b"*.") == Some(behind))
 }
 
 /// `db.example.com` of webpki's `DnsName("db.example.com")`.

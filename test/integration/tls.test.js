@@ -8,14 +8,7 @@ import { inspect } from 'node:util';
 
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
-import {
-  answering,
-  certificate,
-  interceptor,
-  pem,
-  secure,
-  watch,
-} from '../support/tls/index.js';
+import { answering, certificate, interceptor, pem, secure, watch } from '../support/tls/index.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -201,7 +194,11 @@ test('a client shows its certificate, whose key may have any form', async () => 
     'sslmode=verify-full',
   ];
   assert.equal(await ask(uri([...files, 'sslpassword=open'].join('&'))), true);
-  await isRefused(uri([...files, 'sslpassword=open', 'sslcertmode=disable'].join('&')), '28000', /cert/);
+  await isRefused(
+    uri([...files, 'sslpassword=open', 'sslcertmode=disable'].join('&')),
+    '28000',
+    /cert/,
+  );
 
   const wrong = [
     [{ ...ssl, key: encrypted, passphrase: 'shut' }, /the passphrase is wrong|can be read/],
@@ -240,7 +237,11 @@ test('options that contradict each other are refused', () => {
     [uri('sslmode=require&sslrootcert=system'), {}, /needs sslmode=verify-full/],
     [uri('sslnegotiation=direct'), {}, /needs sslmode=require/],
     [uri('sslmode=disable&channel_binding=require'), {}, /needs TLS/],
-    [uri('sslrootcert=/nowhere'), {}, /'sslrootcert' in the connection string can't be read: ENOENT/],
+    [
+      uri('sslrootcert=/nowhere'),
+      {},
+      /'sslrootcert' in the connection string can't be read: ENOENT/,
+    ],
     [uri('sslcompression=1'), {}, /CRIME/],
   ];
   for (const [string, more, words] of wrong) {
@@ -263,10 +264,7 @@ test('versions and direct TLS', async () => {
   assert.equal(await versionOf({ ssl: 'require' }), 'TLSv1.3');
   const ca = pem('ca-ec.crt');
   assert.equal(await versionOf({ ssl: { ca, maxVersion: 'TLSv1.2' } }), 'TLSv1.2');
-  assert.equal(
-    await versionOf(uri('sslmode=require&ssl_max_protocol_version=TLSv1.2')),
-    'TLSv1.2',
-  );
+  assert.equal(await versionOf(uri('sslmode=require&ssl_max_protocol_version=TLSv1.2')), 'TLSv1.2');
   await secure(node, { settings: { ssl_max_protocol_version: 'TLSv1.2' } });
   assert.equal(await versionOf({ ssl: 'require' }), 'TLSv1.2');
   await isRefused({ ssl: { ca, minVersion: 'TLSv1.3' } }, 'HYPERION_TLS', /versions of TLS/);
@@ -292,6 +290,21 @@ test('cancel requests are encrypted as their session is', async (t) => {
     const isTls = negotiation === 'direct' ? (bytes) => bytes[0] === 22 : isEncrypted;
     assert.ok(began.every(isTls), inspect(began));
   }
+});
+
+test('cluster() says how a host was spoken to', async () => {
+  const seen = async (more) => {
+    const pool = createPool(optionsOf(more));
+    await pool.query('SELECT 1');
+    const [{ tls }] = pool.cluster();
+    await pool.end();
+    return tls;
+  };
+  assert.equal(await seen({}), null);
+  const { protocol, cipher, verified } = await seen({ ssl: { ca: pem('ca-ec.crt') } });
+  assert.deepEqual([protocol, verified], ['TLSv1.3', 'full']);
+  assert.match(cipher, /^TLS_AES_/);
+  assert.equal((await seen({ ssl: 'require' })).verified, 'none');
 });
 
 test('where TLS was had, plain text is refused', async (t) => {

@@ -40,7 +40,7 @@ test('a pool tells of each host what its sessions have said', async (t) => {
     })),
     cluster.nodes.map((node) => ({
       ...{ host: node.address, state: 'unknown', role: null, serves: false },
-      ...{ lastError: null, roundTripMs: null, connections: { open: 0, busy: 0 } },
+      ...{ lastError: null, tls: null, roundTripMs: null, connections: { open: 0, busy: 0 } },
     })),
   );
   while (pool.cluster().some(({ roundTripMs }) => roundTripMs === null)) {

@@ -36,10 +36,20 @@ const options: PoolOptions = {
   lockTimeoutMs: 1000,
   idleInTransactionTimeoutMs: 60_000,
   resetOnRelease: true,
+  ssl: {
+    ca: ['pem', Buffer.from('der')],
+    key: 'pem',
+    cert: Buffer.from('pem'),
+    minVersion: 'TLSv1.3',
+  },
+  channelBinding: 'require',
   lookup: (_hostname, _options, callback) => callback(null, [{ address: '127.0.0.1', family: 4 }]),
 };
 const pool: Pool = createPool(options);
-createPool('postgres://u:p@h1,h2/db', { poolSize: 3 });
+createPool('postgres://u:p@h1,h2/db', { poolSize: 3, ssl: true });
+createPool({ ssl: 'verify-full' });
+// @ts-expect-error there is no such mode
+createPool({ ssl: 'on' });
 library.createPool({ connectionString: 'postgres://u:p@h1,h2/db' });
 
 // @ts-expect-error the mode is not there

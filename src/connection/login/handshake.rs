@@ -239,11 +239,7 @@ fn scram(
 
 /// What a login by SCRAM tells of the channel (RFC 5802, section 6). Where the certificate has no
 /// hash, `y` would be a lie: a server that offers binding takes it for a sign of an attack.
-fn binding(
-    security: &Security,
-    is_offered: bool,
-    wanted: Wanted,
-) -> Result<ChannelBinding, Error> {
+fn binding(security: &Security, is_offered: bool, wanted: Wanted) -> Result<ChannelBinding, Error> {
     let why = match (security, is_offered) {
         _ if wanted == Wanted::Disable => return Ok(ChannelBinding::Unsupported),
         (Security::Encrypted { end_point: Some(hash) }, true) => {
@@ -254,7 +250,9 @@ fn binding(
         }
         _ if wanted == Wanted::Prefer => return Ok(ChannelBinding::Unsupported),
         (Security::Plain, _) => "the connection is not encrypted",
-        (Security::Encrypted { .. }, false) => "the server does not offer it (a pooler may stand before it)",
+        (Security::Encrypted { .. }, false) => {
+            "the server does not offer it (a pooler may stand before it)"
+        }
         (Security::Encrypted { .. }, true) => {
             "the signature of the server's certificate has no hash of its own (Ed25519 and Ed448 have none): \
              use one that is signed by RSA or ECDSA"
@@ -315,4 +313,54 @@ fn login_refused(mut fields: ServerFields) -> Error {
 
 fn refused(message: impl Into<String>) -> Error {
     Error::new(ErrorClass::Connection, "HYPERION_AUTHENTICATION", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_tells_of_the_channel_what_is_true() {
+        use ChannelBinding::{EndPoint, NotOffered, Unsupported};
+        let bound = || Security::Encrypted { end_point: Some(vec![7; 32]) };
+        let unbindable = || Security::Encrypted { end_point: None };
+        let end_point = || Some(EndPoint(vec![7; 32]));
+        let table = [
+            (Security::Plain, false, [Some(Unsupported), Some(Unsupported), None]),
+            (Security::Plain, true, [Some(Unsupported), Some(Unsupported), None]),
+            (bound(), true, [Some(Unsupported), end_point(), end_point()]),
+            (bound(), false, [Some(Unsupported), Some(NotOffered), None]),
+            (unbindable(), true, [Some(Unsupported), Some(Unsupported), None]),
+            (unbindable(), false, [Some(Unsupported), Some(NotOffered), None]),
+        ];
+        for (security, is_offered, expect) in table {
+            let wanted = [Wanted::Disable, Wanted::Prefer, Wanted::Require];
+            let told = wanted.map(|wanted| binding(&security, is_offered, wanted).ok());
+            assert_eq!(told, expect, "{security:?}, offered: {is_offered}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_for_want_of_tls_says_what_to_write() {
+        let hint = |message: &str| {
+            let fields = ServerFields {
+                code: "28000".to_owned(),
+                message: message.to_owned(),
+                ..ServerFields::default()
+            };
+            login_refused(fields).server().unwrap().hint.clone().unwrap_or_default()
+        };
+        let no_entry = r#"no pg_hba.conf entry for host "10.0.0.1", user "u", database "d""#;
+        for end in ["no encryption", "SSL off"] {
+            assert!(hint(&format!("{no_entry}, {end}")).contains("ssl: true"), "{end}");
+        }
+        for end in ["SSL encryption", "SSL on"] {
+            assert!(hint(&format!("{no_entry}, {end}")).contains("ssl: false"), "{end}");
+        }
+        assert!(
+            hint("connection requires a valid client certificate").contains("'cert' and 'key'")
+        );
+        assert!(hint("SCRAM channel binding check failed").contains("in between"));
+        assert_eq!(hint("role is not permitted to log in"), "");
+    }
 }

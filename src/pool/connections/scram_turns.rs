@@ -56,7 +56,11 @@ mod tests {
             .collect();
         assert_eq!(opened.len(), hosts.len());
         for (id, (salt, iterations)) in opened.iter().zip(hosts) {
-            pool.handle_input(NOW, *id, Input::Connected(Peer { nonce: [7; 18], local: false, security: Security::Plain }));
+            pool.handle_input(
+                NOW,
+                *id,
+                Input::Connected(Peer { nonce: [7; 18], local: false, security: Security::Plain }),
+            );
             let offer = authentication(10, "SCRAM-SHA-256\0\0");
             pool.handle_input(NOW, *id, Input::Received(&offer));
             // The nonce above in base64.

@@ -16,13 +16,18 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let options = json!({ "hosts": ["h"], "user": "u", "database": "d" });
+        Self::with_ssl(&json!(false))
+    }
+
+    fn with_ssl(ssl: &serde_json::Value) -> Self {
+        let options = json!({ "hosts": ["h"], "user": "u", "database": "d", "ssl": ssl });
         let config = crate::config::from_json(&options).unwrap();
-        Self { sockets: Sockets::new(&config).unwrap(), clock: Clock::new() }
+        let clock = Clock::new();
+        Self { sockets: Sockets::new(&config, clock).unwrap(), clock }
     }
 
     fn open(&mut self, connection: u64, endpoint: Endpoint) {
-        let host = Host { name: Arc::from("h"), endpoint };
+        let host = Arc::new(Host { name: Arc::from("h"), endpoint });
         self.sockets.open(self.clock.now(), Key::from_bits(connection), &host, None, Vec::new());
     }
 
@@ -40,6 +45,9 @@ impl Bench {
                 }
                 Some(Opened::Failed { connection, unreached }) => {
                     return (connection.to_bits(), Err(unreached.why));
+                }
+                Some(Opened::Insecure { connection, why }) => {
+                    return (connection.to_bits(), Err(why));
                 }
                 None => std::thread::yield_now(),
             }
@@ -106,4 +114,48 @@ fn closing_a_connect_in_progress_closes_its_sockets() {
     bench.sockets.close(Key::from_bits(1), b"terminate");
     assert!(bench.sockets.streams.is_empty() && bench.sockets.connections().is_empty());
     assert!(bench.sockets.next_opened().is_none());
+}
+
+#[test]
+fn handshakes_share_a_turn_and_each_turn_does_one_at_least() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut bench = Bench::with_ssl(&json!("require"));
+    bench.sockets.handshakes_may_take = Duration::ZERO;
+    let address = listener.local_addr().unwrap();
+    (1..=3).for_each(|connection| bench.open(connection, Endpoint::Ip(address)));
+    while bench.sockets.handshakes.len() < 3 {
+        let mut ready = Vec::new();
+        bench.sockets.collect(&mut ready).unwrap();
+        let now = bench.clock.now();
+        ready.iter().for_each(|event| bench.sockets.handle_runner(now, event.token));
+    }
+    let mut buffer = vec![0; 64 * 1024];
+    for left in [2, 1, 0] {
+        bench.sockets.shake(&mut buffer);
+        assert_eq!(bench.sockets.handshakes.len(), left);
+    }
+    // A server that says that it has no TLS.
+    for _ in 0..3 {
+        let (mut server, _) = listener.accept().unwrap();
+        let mut request = [0; 8];
+        std::io::Read::read_exact(&mut server, &mut request).unwrap();
+        assert_eq!(request, [0, 0, 0, 8, 4, 210, 22, 47]);
+        std::io::Write::write_all(&mut server, b"N").unwrap();
+    }
+    bench.sockets.handshakes_may_take = Duration::from_secs(3600);
+    let mut refused = Vec::new();
+    while refused.len() < 3 {
+        let mut ready = Vec::new();
+        bench.sockets.collect(&mut ready).unwrap();
+        let now = bench.clock.now();
+        ready.iter().for_each(|event| bench.sockets.handle_runner(now, event.token));
+        bench.sockets.shake(&mut buffer);
+        while let Some(Opened::Insecure { connection, why }) = bench.sockets.next_opened() {
+            assert!(why.contains("ssl = off"), "{why}");
+            refused.push(connection.to_bits());
+        }
+    }
+    refused.sort_unstable();
+    assert_eq!(refused, [1, 2, 3]);
+    assert!(bench.sockets.streams.is_empty() && bench.sockets.connections().is_empty());
 }

@@ -2,6 +2,7 @@
 
 import { startProxy } from './proxy.js';
 import { openSession, othersWhere, queryOnce } from './session.js';
+import { WITH_TLS } from '../tls/index.js';
 import { waitUntil } from '../wait-until.js';
 
 /**
@@ -41,7 +42,8 @@ export class Cluster {
 
   /** Options for `createPool`. @param {object} [extra] */
   options(extra = {}) {
-    return { hosts: this.hosts(), ...this.credentials, ...extra };
+    const ssl = WITH_TLS ? { ssl: 'require' } : {};
+    return { hosts: this.hosts(), ...this.credentials, ...ssl, ...extra };
   }
 
   /**

@@ -11,6 +11,7 @@ import { waitUntil } from '../wait-until.js';
 import { ClusterNode } from './node.js';
 import { Pooler } from './pooler.js';
 import { DATABASE, prepareTemplate, USER } from './template.js';
+import { certify, WITH_TLS } from '../tls/index.js';
 
 let started = 0;
 
@@ -75,6 +76,7 @@ export class LocalCluster extends Cluster {
     const prepare = async (node) => {
       await node.create(template.dataFolder, this.#auth);
       await node.configure(common);
+      if (WITH_TLS) await certify(node);
     };
     const standbys = this.nodes.slice(1);
     const primaryReady = prepare(this.primary).then(() => this.primary.start());

@@ -24,6 +24,23 @@ export function certificate(name) {
 
 export const pem = (name) => readFileSync(certificate(name), 'utf8');
 
+/** HYPERION_TLS=1: all clusters of the tests have TLS, and their pools ask for it. */
+export const WITH_TLS = process.env.HYPERION_TLS === '1';
+
+/** Gives a server a certificate, before it starts or reads its settings again. */
+export async function certify(node, { name = 'server', ca = 'ca-ec', settings = {} } = {}) {
+  await node.write('server.crt', pem(`${name}.crt`));
+  await node.write('server.key', pem(`${name}.key`));
+  await node.write('ca.crt', pem(`${ca}.crt`));
+  await node.configure({
+    ssl: 'on',
+    ssl_cert_file: 'server.crt',
+    ssl_key_file: 'server.key',
+    ssl_ca_file: 'ca.crt',
+    ...settings,
+  });
+}
+
 /** The lines of pg_hba.conf for users over TCP; superusers of the tests come by the socket. */
 const RULES = {
   any: (auth) => `host all all 127.0.0.1/32 ${auth}`,
@@ -38,20 +55,13 @@ const RULES = {
  *   settings?: object }} [options] `name` is that of a certificate
  */
 export async function secure(node, options = {}) {
-  const { name = 'server', ca = 'ca-ec', rule = 'any', auth = 'scram-sha-256' } = options;
-  await node.write('server.crt', pem(`${name}.crt`));
-  await node.write('server.key', pem(`${name}.key`));
-  await node.write('ca.crt', pem(`${ca}.crt`));
+  const { rule = 'any', auth = 'scram-sha-256' } = options;
   const lines = [`local all all ${auth === 'cert' ? 'trust' : auth}`, RULES[rule](auth)];
   const ours = 'local replication all trust\nhost replication all 127.0.0.1/32 trust';
   await node.write('pg_hba.conf', `${lines.join('\n')}\n${ours}\n`);
-  await node.configure({
-    ssl: 'on',
-    ssl_cert_file: 'server.crt',
-    ssl_key_file: 'server.key',
-    ssl_ca_file: 'ca.crt',
-    ...options.settings,
-  });
+  // What an earlier call has set stays in force otherwise.
+  const settings = { ssl_max_protocol_version: '', ...options.settings };
+  await certify(node, { ...options, settings });
   await node.reload();
 }
 
