@@ -182,10 +182,7 @@ export interface PoolOptions {
    * `sslmode` means. Default: `'prefer'` for hosts that are not this machine.
    */
   ssl?: boolean | SslMode | SslOptions | null | undefined;
-  /**
-   * Whether a login by SCRAM is tied to the server's certificate. `'require'` refuses every other
-   * login. Default: `'prefer'`.
-   */
+  /** Whether a login by SCRAM is tied to the server's certificate. Default: `'prefer'`. */
   channelBinding?: 'disable' | 'prefer' | 'require' | null | undefined;
   /** TCP keepalive. Default: true. */
   keepAlive?: boolean | null | undefined;

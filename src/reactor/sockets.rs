@@ -14,12 +14,14 @@ use super::race::Race;
 use super::readiness::Readiness;
 use super::socket::{Options, PrepareSocket, Progress, Ready, Socket, Target, Token};
 use super::system_error::{Unreached, not_started};
-use super::transport::{self, Secured, Transport};
+use super::transport::Transport;
 use crate::base::{Error, Instant};
 use crate::config::{Config, Endpoint, Host};
 use crate::connection::Security;
 use crate::pool::ConnectionId;
-use crate::tls::{Facts, Failure, Negotiation, Trust};
+use crate::tls::{Facts, Negotiation, Trust};
+
+mod securing;
 
 /// How long the handshakes of one turn may take together. The one that exceeds it is finished,
 /// and whichever comes after it has the next turn, which follows at once.
@@ -516,123 +518,13 @@ impl Sockets {
             runners.into_iter().for_each(|(loser, _)| self.drop_stream(loser));
         }
         self.set_blocked(token, false);
-        let negotiation = match (&self.trust, self.streams.get(&token)) {
-            (Some(trust), Some(Stream { host, .. })) => {
-                trust.negotiate(host, target.is_local(), self.encrypted.contains_key(&host.name))
-            }
-            _ => Ok(None),
-        };
-        match negotiation {
-            Ok(None) => self.opened(connection, token, others, Security::Plain),
-            Ok(Some(negotiation)) => {
-                let negotiation = Box::new(negotiation);
-                let securing = Opening::Securing { token, negotiation, others };
-                self.opening.insert(connection, securing);
-                self.list_handshake(token);
-            }
-            Err(failure) => self.insecure(connection, token, failure),
-        }
-    }
-
-    fn opened(
-        &mut self,
-        connection: ConnectionId,
-        token: Token,
-        others: Vec<SocketAddr>,
-        security: Security,
-    ) {
-        self.open.insert(connection, token);
-        let local = self.streams.get(&token).is_some_and(|stream| stream.target.is_local());
-        self.opened.push_back(Opened::Connected { connection, local, others, security });
-    }
-
-    fn insecure(&mut self, connection: ConnectionId, token: Token, failure: Failure) {
-        let Failure { is_final, why } = failure;
-        self.drop_stream(token);
-        if is_final {
-            self.opening.remove(&connection);
-            self.opened.push_back(Opened::Insecure { connection, why });
-        } else {
-            self.fail(connection, Unreached { why, cause: None });
-        }
-    }
-
-    /// Lists a socket whose negotiation may go on, for [`Self::shake`].
-    fn list_handshake(&mut self, token: Token) {
-        if !self.handshakes.contains(&token) {
-            self.handshakes.push_back(token);
-        }
-    }
-
-    /// Whether a negotiation was put off to the next turn.
-    pub(super) fn has_handshakes(&self) -> bool {
-        !self.handshakes.is_empty()
-    }
-
-    /// Goes on with the negotiations, one at least, within the bound of a turn.
-    pub(super) fn shake(&mut self, buffer: &mut [u8]) {
-        let until = self.clock.now() + self.handshakes_may_take;
-        for _ in 0..self.handshakes.len() {
-            let Some(token) = self.handshakes.pop_front() else { return };
-            if self.cancel_requests.contains(token) {
-                self.shake_errand(token, buffer);
-            } else {
-                self.shake_session(token, buffer);
-            }
-            if self.clock.now() >= until {
-                return;
-            }
-        }
-    }
-
-    fn shake_errand(&mut self, token: Token, buffer: &mut [u8]) {
-        if self.cancel_requests.secure(token, buffer) {
-            self.handshakes.push_back(token);
-        } else if !self.cancel_requests.is_securing(token)
-            && let Some(reached) = self.cancel_requests.advance(token)
-        {
-            self.finish_errand(token, reached);
-        }
-    }
-
-    fn shake_session(&mut self, token: Token, buffer: &mut [u8]) {
-        let Some(stream) = self.streams.get_mut(&token) else { return };
-        let connection = stream.connection;
-        let Some(Opening::Securing { negotiation, others, .. }) = self.opening.get_mut(&connection)
-        else {
-            return;
-        };
-        match transport::advance(&stream.socket, negotiation, buffer) {
-            Secured::Waiting { blocked } => self.set_blocked(token, blocked),
-            Secured::Unfinished => self.handshakes.push_back(token),
-            Secured::Plain => {
-                let others = std::mem::take(others);
-                self.opening.remove(&connection);
-                self.opened(connection, token, others, Security::Plain);
-            }
-            Secured::Encrypted(transport, facts) => {
-                let others = std::mem::take(others);
-                stream.transport = transport;
-                let security = Security::Encrypted { end_point: facts.end_point.clone() };
-                self.encrypted.insert(Arc::clone(&stream.host.name), facts);
-                self.opening.remove(&connection);
-                self.opened(connection, token, others, security);
-                // The selector would not report again what it has reported during the handshake.
-                self.list_unread(token, false);
-            }
-            Secured::Failed(failure) => self.insecure(connection, token, failure),
-        }
+        self.secure(connection, token, target, others);
     }
 
     /// The address that an open connection over TCP has reached.
     pub(super) fn address(&self, connection: ConnectionId) -> Option<SocketAddr> {
         let stream = self.open.get(&connection).and_then(|token| self.streams.get(token))?;
         stream.target.ip()
-    }
-
-    /// How a host's last session with TLS was encrypted, and how far the host was verified.
-    pub(super) fn encryption(&self, host: &str) -> Option<(&Facts, &'static str)> {
-        Some((self.encrypted.get(host)?, self.trust.as_ref()?.verified()))
     }
 
     /// Whether the connection runs over TCP within this machine.
