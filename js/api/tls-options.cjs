@@ -79,7 +79,10 @@ function exported(subject, key) {
 
 /** OpenSSL's words have no part of the key. */
 function reasonOf({ code, message }) {
-  if (code === 'ERR_MISSING_PASSPHRASE') return 'it needs a passphrase';
+  // OpenSSL 3.0 says that it was interrupted when it asked for one.
+  if (code === 'ERR_MISSING_PASSPHRASE' || /interrupted or cancelled/i.test(message)) {
+    return 'it needs a passphrase';
+  }
   return /bad decrypt|maybe wrong password/i.test(message) ? 'the passphrase is wrong' : message;
 }
 

@@ -123,7 +123,8 @@ test('certificates that Node takes are taken, and others are refused with advice
     ['server', 'ca-other.crt', /issued by 'hyperiondb test CA ec'.*as 'ca'/],
     ['self', 'ca-ec.crt', /DEPTH_ZERO_SELF_SIGNED_CERT/],
     ['chained', 'ca-other.crt', /UNABLE_TO_GET_ISSUER_CERT_LOCALLY/],
-    ['expired', 'ca-ec.crt', /CERT_HAS_EXPIRED/],
+    // By openssl's `-days -1` it ends before it begins.
+    ['expired', 'ca-ec.crt', /CERT_HAS_EXPIRED|InvalidCertValidity/],
   ];
   for (const [name, ca, end] of ends) {
     await secure(node, { name });
