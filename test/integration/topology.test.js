@@ -35,8 +35,8 @@ test('a pool tells of each host what its sessions have said', async (t) => {
   const pool = open(t, { mode: 'any', poolSize: 3 });
   const unheard = pool.cluster();
   assert.deepEqual(
-    unheard.map(({ host, state, role, serves, lastError, roundTripMs, connections }) => ({
-      ...{ host, state, role, serves, lastError, roundTripMs, connections },
+    unheard.map(({ host, state, role, serves, lastError, tls, roundTripMs, connections }) => ({
+      ...{ host, state, role, serves, lastError, tls, roundTripMs, connections },
     })),
     cluster.nodes.map((node) => ({
       ...{ host: node.address, state: 'unknown', role: null, serves: false },
