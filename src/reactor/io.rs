@@ -321,7 +321,8 @@ impl Io {
             let whole = self.buffer.len();
             let size = if stream.brings_messages { SMALL_READ.min(whole) } else { whole };
             let begin = stream.transport.put_rest(&mut self.buffer);
-            let size = size.max(begin + 1).min(whole);
+            // The bound is for what is read now. The rest of a record must not be read in crumbs.
+            let size = begin.saturating_add(size).min(whole);
             let buffer = self.buffer.get_mut(begin..size).unwrap_or_default();
             let room = buffer.len();
             match stream.socket.read(buffer) {
