@@ -26,7 +26,9 @@ pub enum Security {
     Plain,
     /// `end_point`: the hash of the server's certificate, to which a login can be tied. A
     /// certificate whose signature has no hash of its own (Ed25519) has none.
-    Encrypted { end_point: Option<Vec<u8>> },
+    Encrypted {
+        end_point: Option<Vec<u8>>,
+    },
 }
 
 /// Facts about the socket that the first steps of a login need.

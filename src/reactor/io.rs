@@ -198,7 +198,7 @@ impl Io {
                 continue;
             }
             if self.sockets.is_runner(event.token) {
-                self.sockets.handle_runner(now, event.token);
+                self.sockets.handle_runner(now, event.token, event.closed);
                 // The selector would not report again a readiness that it has reported already.
                 if self.sockets.is_open(event.token) {
                     self.sockets.list_unread(event.token, event.closed);

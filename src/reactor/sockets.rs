@@ -327,9 +327,11 @@ impl Sockets {
         self.streams.get(&token).is_some_and(|stream| self.is_open_for(stream.connection, token))
     }
 
-    /// Handles the progress of a socket's connect.
-    pub(super) fn handle_runner(&mut self, now: Instant, token: Token) {
-        let Some(stream) = self.streams.get(&token) else { return };
+    /// Handles the progress of a socket's connect, or of its negotiation. `ending`: the system has
+    /// reported the end of its stream, which it does only once.
+    pub(super) fn handle_runner(&mut self, now: Instant, token: Token, ending: bool) {
+        let Some(stream) = self.streams.get_mut(&token) else { return };
+        stream.ending |= ending;
         let connection = stream.connection;
         let (race, runners) = match self.opening.get_mut(&connection) {
             Some(Opening::Racing { race, runners, .. }) => (race, runners),

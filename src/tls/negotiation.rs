@@ -25,7 +25,7 @@ pub enum Plain {
     Allowed,
     /// The options ask for TLS.
     Refused,
-    /// The options would allow it, but this host had TLS before.
+    /// This host had TLS before.
     RefusedNow,
 }
 
@@ -138,10 +138,11 @@ impl Negotiation {
             self.state = State::Asked { written };
             return Ok(Step::More);
         };
-        // A server waits now. Whatever follows in the clear was put there by someone in between,
-        // and would be taken for what the server says (CVE-2021-23222).
-        if !rest.is_empty() {
-            return Err(Failure::refused(
+        // A server waits now. Bytes that follow in the clear were put there by someone in between,
+        // and would be taken for the server's (CVE-2021-23222). The next attempt may reach the
+        // server itself.
+        if matches!(answer, b'S' | b'N') && !rest.is_empty() {
+            return Err(Failure::lost(
                 "data came in the clear behind the answer to the request for TLS",
             ));
         }
@@ -157,7 +158,7 @@ impl Negotiation {
                     "the server has no TLS (ssl = off in postgresql.conf), for which the options ask: turn it \
                      on there, or give ssl: false (sslmode=disable) if the network is trusted",
                 )),
-                Plain::RefusedNow => Err(Failure::refused(
+                Plain::RefusedNow => Err(Failure::lost(
                     "the server says that it has no TLS, but this pool had TLS with it before: someone in \
                      between may have said so. A new pool begins anew",
                 )),

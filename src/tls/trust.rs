@@ -67,14 +67,15 @@ impl Trust {
     }
 
     /// Begins to secure a connection. `None` if it stays in the clear: on a Unix socket, as with
-    /// libpq, and by default within this machine.
+    /// libpq, and by default within this machine. `had_tls`: a session with this host was encrypted
+    /// before, so that plain text is refused, even if the name leads to this machine now.
     pub fn negotiate(
         &self,
         host: &Host,
         is_local: bool,
         had_tls: bool,
     ) -> Result<Option<Negotiation>, Failure> {
-        if is_local && self.spares_this_machine {
+        if is_local && self.spares_this_machine && !had_tls {
             return Ok(None);
         }
         let own = match &host.endpoint {
@@ -95,9 +96,9 @@ impl Trust {
             None => ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0; 4]))),
         };
         let plain = match (self.may_be_plain, had_tls) {
+            (_, true) => Plain::RefusedNow,
             (true, false) => Plain::Allowed,
-            (true, true) => Plain::RefusedNow,
-            (false, _) => Plain::Refused,
+            (false, false) => Plain::Refused,
         };
         Negotiation::new(Arc::clone(&self.config), name, plain, self.is_direct).map(Some)
     }

@@ -106,6 +106,8 @@ impl Sockets {
         else {
             return;
         };
+        // The selector would not report again what it has reported during the negotiation, so an
+        // open connection is read at once.
         match transport::advance(&stream.socket, negotiation, buffer) {
             Secured::Waiting { blocked } => self.set_blocked(token, blocked),
             Secured::Unfinished => self.handshakes.push_back(token),
@@ -113,6 +115,7 @@ impl Sockets {
                 let others = std::mem::take(others);
                 self.opening.remove(&connection);
                 self.opened(connection, token, others, Security::Plain);
+                self.list_unread(token, false);
             }
             Secured::Encrypted(transport, facts) => {
                 let others = std::mem::take(others);
@@ -121,7 +124,6 @@ impl Sockets {
                 self.encrypted.insert(Arc::clone(&stream.host.name), facts);
                 self.opening.remove(&connection);
                 self.opened(connection, token, others, security);
-                // The selector would not report again what it has reported during the handshake.
                 self.list_unread(token, false);
             }
             Secured::Failed(failure) => self.insecure(connection, token, failure),

@@ -37,7 +37,9 @@ impl Bench {
             let mut ready = Vec::new();
             self.sockets.collect(&mut ready).unwrap();
             let now = self.clock.now();
-            ready.iter().for_each(|event| self.sockets.handle_runner(now, event.token));
+            ready.iter().for_each(|event| {
+                self.sockets.handle_runner(now, event.token, event.closed);
+            });
             self.sockets.handle_timeout(now);
             match self.sockets.next_opened() {
                 Some(Opened::Connected { connection, local, .. }) => {
@@ -127,7 +129,9 @@ fn handshakes_share_a_turn_and_each_turn_does_one_at_least() {
         let mut ready = Vec::new();
         bench.sockets.collect(&mut ready).unwrap();
         let now = bench.clock.now();
-        ready.iter().for_each(|event| bench.sockets.handle_runner(now, event.token));
+        ready.iter().for_each(|event| {
+            bench.sockets.handle_runner(now, event.token, event.closed);
+        });
     }
     let mut buffer = vec![0; 64 * 1024];
     for left in [2, 1, 0] {
@@ -148,7 +152,9 @@ fn handshakes_share_a_turn_and_each_turn_does_one_at_least() {
         let mut ready = Vec::new();
         bench.sockets.collect(&mut ready).unwrap();
         let now = bench.clock.now();
-        ready.iter().for_each(|event| bench.sockets.handle_runner(now, event.token));
+        ready.iter().for_each(|event| {
+            bench.sockets.handle_runner(now, event.token, event.closed);
+        });
         bench.sockets.shake(&mut buffer);
         while let Some(Opened::Insecure { connection, why }) = bench.sockets.next_opened() {
             assert!(why.contains("ssl = off"), "{why}");
@@ -158,4 +164,42 @@ fn handshakes_share_a_turn_and_each_turn_does_one_at_least() {
     refused.sort_unstable();
     assert_eq!(refused, [1, 2, 3]);
     assert!(bench.sockets.streams.is_empty() && bench.sockets.connections().is_empty());
+}
+
+/// The answer and the end of the stream come together, and the selector reports both at once.
+#[test]
+fn an_end_that_is_reported_during_a_negotiation_is_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut bench = Bench::with_ssl(&json!("prefer"));
+    bench.open(1, Endpoint::Ip(listener.local_addr().unwrap()));
+    let (mut server, _) = listener.accept().unwrap();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut asked = false;
+    let opened = loop {
+        let mut ready = Vec::new();
+        bench.sockets.collect(&mut ready).unwrap();
+        let now = bench.clock.now();
+        ready.iter().for_each(|event| {
+            bench.sockets.handle_runner(now, event.token, event.closed);
+        });
+        // The negotiation goes on once the end was reported.
+        if !asked || ready.iter().any(|event| event.closed) {
+            bench.sockets.shake(&mut buffer);
+        }
+        if !asked && bench.sockets.opening.len() == 1 && bench.sockets.handshakes.is_empty() {
+            server.set_nonblocking(true).unwrap();
+            let mut request = [0; 8];
+            if std::io::Read::read_exact(&mut server, &mut request).is_ok() {
+                asked = true;
+                std::io::Write::write_all(&mut server, b"N").unwrap();
+                server.shutdown(std::net::Shutdown::Both).unwrap();
+            }
+        }
+        if let Some(opened) = bench.sockets.next_opened() {
+            break opened;
+        }
+    };
+    assert!(matches!(opened, Opened::Connected { security: Security::Plain, .. }), "{opened:?}");
+    let token = bench.sockets.next_unread().expect("the end is to be read");
+    assert!(bench.sockets.stream(token).unwrap().ending);
 }
