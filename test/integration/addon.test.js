@@ -39,6 +39,7 @@ const OFTEN = {
   resolved: ['number', 'number', 'text', 'text'],
 };
 const SELDOM = {
+  wantedFiles: ['text'],
   createPool: ['text', 'function'],
   parameterTypes: ['number', 'number'],
   forget: ['number', 'number'],
