@@ -22,10 +22,6 @@ export {};
 export type TargetSessionAttrs =
   'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby' | 'any';
 
-/**
- * Here and in the options of every call, `null` means the same as `undefined`: the option is not
- * set.
- */
 /** libpq's words, and `pg`'s `'no-verify'`. `'verify-ca'` needs a CA in the connection string. */
 export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-full' | 'no-verify';
 
@@ -57,6 +53,10 @@ export interface SslOptions {
   negotiation?: 'postgres' | 'direct' | null | undefined;
 }
 
+/**
+ * Here and in the options of every call, `null` means the same as `undefined`: the option is not
+ * set.
+ */
 export interface PoolOptions {
   /** A URI as libpq reads it. The other options override what it says. */
   connectionString?: string | null | undefined;
