@@ -43,7 +43,7 @@ pub fn negotiation(data: &[u8]) {
         match negotiation.receive(bytes) {
             Ok(Step::More) => {}
             Ok(Step::Plain) => return assert_eq!((mode, piece), ("prefer", &b"N"[..])),
-            Ok(Step::Secured(..)) => panic!("nobody has shaken hands"),
+            Ok(Step::Secured(..)) => unreachable!("nobody has shaken hands"),
             Err(_) => return,
         }
     }

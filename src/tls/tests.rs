@@ -183,7 +183,7 @@ fn run(
                 Step::More => {}
                 Step::Plain => panic!("plain text"),
                 Step::Secured(mut sealed, facts) => {
-                    server.take(&sealed.outgoing().to_vec());
+                    server.take(sealed.outgoing());
                     sealed.advance(sealed.outgoing().len());
                     return Ok((sealed, facts));
                 }

@@ -10,7 +10,7 @@ use hyperiondb_client::base::{Body, Instant};
 use hyperiondb_client::config::{Config, Endpoint, from_json};
 use hyperiondb_client::connection::{
     Answer, Connection, DescriptionState, Event, Input, Peer, Request, RequestToken, RowCursor,
-    Settled, Shared, StatementId, StatementResult, Statements,
+    Security, Settled, Shared, StatementId, StatementResult, Statements,
 };
 use hyperiondb_client::protocol::Format;
 use hyperiondb_client::protocol::scram::KeyCache;
@@ -55,7 +55,7 @@ impl Session {
         let connection = Connection::new(host.name.clone(), Instant::from_micros(1));
         let (statements, keys) = (Statements::default(), KeyCache::default());
         let mut session = Self { socket, config, connection, statements, keys };
-        session.input(Input::Connected(Peer { nonce: [7; 18], local }));
+        session.input(Input::Connected(Peer { nonce: [7; 18], local, security: Security::Plain }));
         match session.next_event() {
             Event::Ready { .. } => session,
             other => panic!("no login: {other:?}"),

@@ -34,7 +34,7 @@ fn bytes_are_sent_whatever_part_of_a_record_has_come() {
         let rest = tickets.split_off(cut.min(tickets.len()));
         sealed.open(&mut tickets, |_| panic!("no content")).unwrap();
         sealed.seal(b"request").unwrap();
-        server.take(&sealed.outgoing().to_vec());
+        server.take(sealed.outgoing());
         assert_eq!(server.read(), b"request", "{cut}");
         let at = sealed.put_rest(&mut buffer).unwrap();
         buffer[at..at + rest.len()].copy_from_slice(&rest);
@@ -81,7 +81,7 @@ fn keys_are_renewed_and_the_end_is_heard() {
     server.connection.refresh_traffic_keys().unwrap();
     pass(&mut sealed, &mut server, b"behind");
     sealed.seal_end();
-    server.take(&sealed.outgoing().to_vec());
+    server.take(sealed.outgoing());
     server.connection.send_close_notify();
     server.write();
     sealed.open(&mut std::mem::take(&mut server.out), |_| panic!("nothing more comes")).unwrap();
