@@ -5,12 +5,12 @@
  * failovers.
  */
 
-import type { KeyObject } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
 import type { LookupAddress } from 'node:dns';
 
 import type { QueryEvent } from './logging.js';
 import type { HostStatus, PoolEvents, PoolStatus } from './status.js';
+import type { SslMode, SslOptions } from './tls.js';
 
 // Without this, TypeScript would export every declaration of this file.
 export {};
@@ -21,37 +21,6 @@ export {};
  */
 export type TargetSessionAttrs =
   'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby' | 'any';
-
-/** libpq's words, and `pg`'s `'no-verify'`. `'verify-ca'` needs a CA in the connection string. */
-export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-full' | 'no-verify';
-
-/** One or several, as text in PEM, or as bytes in PEM or DER. */
-export type SslMaterial =
-  string | NodeJS.ArrayBufferView | readonly (string | NodeJS.ArrayBufferView)[];
-
-/** What TLS is made of. Every file is yours to read. */
-export interface SslOptions {
-  /** The CAs that are trusted, in place of those that Node trusts. */
-  ca?: SslMaterial | null | undefined;
-  /** The client's certificate, with those of the CAs between. */
-  cert?: SslMaterial | null | undefined;
-  /** The key of `cert`: PKCS #1, PKCS #8 or SEC 1. */
-  key?: string | NodeJS.ArrayBufferView | KeyObject | null | undefined;
-  /** The passphrase of `key`. */
-  passphrase?: string | null | undefined;
-  /** Lists of revoked certificates. */
-  crl?: SslMaterial | null | undefined;
-  /** The name that is sent and verified in place of the host's own. */
-  servername?: string | null | undefined;
-  /** `false` verifies nothing. Default: true, unless `sslmode` says otherwise. */
-  rejectUnauthorized?: boolean | null | undefined;
-  /** Default: `'TLSv1.2'`. */
-  minVersion?: 'TLSv1.2' | 'TLSv1.3' | null | undefined;
-  /** Default: `'TLSv1.3'`. */
-  maxVersion?: 'TLSv1.2' | 'TLSv1.3' | null | undefined;
-  /** `'direct'` begins with TLS at once, as PostgreSQL 17 and later take it. Default: `'postgres'`. */
-  negotiation?: 'postgres' | 'direct' | null | undefined;
-}
 
 /**
  * Here and in the options of every call, `null` means the same as `undefined`: the option is not
@@ -614,3 +583,4 @@ export function createPool(
 export * from './errors.js';
 export * from './logging.js';
 export * from './status.js';
+export * from './tls.js';

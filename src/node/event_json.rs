@@ -8,7 +8,7 @@ use super::error_json::error_in_brief;
 use crate::cluster::HostView;
 use crate::connection::Role;
 use crate::pool::{HostStatus, PoolEvent};
-use crate::tls::Facts;
+use crate::reactor::Facts;
 
 pub(super) fn event_to_json(event: &PoolEvent) -> String {
     let value = match event {

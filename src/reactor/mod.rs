@@ -41,3 +41,5 @@ pub use socket::{Descriptor, PrepareSocket};
 pub use sockets::Lookup;
 pub use system_error::{Unreached, lookup_error, not_started};
 pub use turn::{Reactor, poisoned};
+
+pub use crate::tls::Facts;

@@ -455,7 +455,13 @@ fn push_value(choices: &mut Choices<'_>, params: &mut Params) -> Result<(), Erro
     }
 }
 
-pub use super::tls_fuzz::{certificates, negotiation};
+pub fn certificates(data: &[u8]) {
+    super::tls_fuzz::certificates(data);
+}
+
+pub fn negotiation(data: &[u8]) {
+    super::tls_fuzz::negotiation(data);
+}
 
 /// How many messages a buffer holds; `None` if the last one is not whole.
 fn count_messages(mut bytes: &[u8]) -> Option<usize> {
