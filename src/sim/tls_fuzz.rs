@@ -18,13 +18,13 @@ impl Clock for Still {
 }
 
 /// A certificate is read, or refused, and nothing else happens.
-pub fn certificates(data: &[u8]) {
+pub(super) fn certificates(data: &[u8]) {
     read_certificate(data);
 }
 
 /// Bytes in pieces: the first byte says how TLS begins, and the second one how long the pieces are.
 /// Nothing that is not a whole handshake ends with an encrypted stream.
-pub fn negotiation(data: &[u8]) {
+pub(super) fn negotiation(data: &[u8]) {
     let Some((&[how, length], data)) = data.split_first_chunk() else { return };
     let direct = if how & 1 == 0 { "postgres" } else { "direct" };
     let mode = if how & 2 == 0 || direct == "direct" { "require" } else { "prefer" };
