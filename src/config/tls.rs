@@ -1,7 +1,7 @@
 //! What a pool asks of TLS: the option `ssl`, and libpq's keys in the connection string.
 //!
-//! libpq's keys name files. This floor reads none: [`wanted`] tells which ones, and their contents
-//! come back beside the options, as `$tls`, in the form of the option `ssl`.
+//! libpq's keys name files. This floor reads none: [`super::wanted_from_json`] tells which ones,
+//! and their contents come back beside the options, as `$tls`, in the form of the option `ssl`.
 
 use serde_json::{Map, Value};
 
