@@ -126,7 +126,11 @@ pub(super) trait Driver {
         if let Some(cores) = cores {
             pool.shares_cores(id, cores);
         }
-        pool.handle_input(now, id, Input::Connected(Peer { nonce, local: true, security: Security::Plain }));
+        pool.handle_input(
+            now,
+            id,
+            Input::Connected(Peer { nonce, local: true, security: Security::Plain }),
+        );
     }
 
     /// No server listens where an attempt led.
