@@ -28,7 +28,7 @@ use crate::connection::{self, StatementId};
 use crate::pool::{EndOptions, Status};
 
 /// In the order of a pool's life.
-pub(super) static SELDOM: [(&CStr, sys::napi_callback); 14] = [
+pub(super) static SELDOM: [(&CStr, sys::napi_callback); 15] = [
     (c"wantedFiles", Some(wanted_files_c_callback)),
     (c"createPool", Some(create_pool_c_callback)),
     (c"parameterTypes", Some(parameter_types_c_callback)),

@@ -56,7 +56,7 @@ const SELDOM = {
   end: ['number', 'number', 'number', 'flag'],
 };
 const ALL = { ...OFTEN, ...SELDOM };
-const OF_NO_POOL = ['createPool', 'summarize', 'sanitize'];
+const OF_NO_POOL = ['wantedFiles', 'createPool', 'summarize', 'sanitize'];
 
 /** A valid value, and the error for an invalid one. */
 const KINDS = {
