@@ -44,8 +44,7 @@ const writeJson = (file, value) => writeFileSync(file, `${JSON.stringify(value, 
  * Lays the packages out where `napi pre-publish` looks for them: the main one in `folder`, the
  * others in `npm/<abi>` below.
  * @param {Record<string, string>} addons the file of each platform's binary
- * @param {{ asBuiltHere?: boolean }} [options] `asBuiltHere`: the binaries need not run on old
- *   systems
+ * @param {{ asBuiltHere?: boolean, isQuick?: boolean }} [options] those of `faults`
  */
 export function layOut(folder, addons, options) {
   rmSync(folder, { recursive: true, force: true });
