@@ -71,7 +71,7 @@ export interface QueryContext {
   error?: unknown;
 }
 
-/** What the tracing channel `hyperiondb-client:transaction` publishes, for all attempts together. */
+/** What the tracing channel `hyperiondb-client:transaction` publishes for all attempts. */
 export interface TransactionContext {
   database: string;
   name?: string;

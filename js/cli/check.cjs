@@ -5,7 +5,7 @@
 const dns = require('node:dns/promises');
 const net = require('node:net');
 const { createPool } = require('../index.cjs');
-const { APPLICATION, Witness, hostsOf } = require('./look.cjs');
+const { APPLICATION, HostProbe, hostsOf } = require('./look.cjs');
 
 const REACH_WITHIN = 3000;
 
@@ -39,18 +39,18 @@ async function* stepsOf(url, host) {
     });
   }
   if (!isSocket) yield await timed('reach', () => reach(name, port));
-  const witness = new Witness(url, host);
+  const probe = new HostProbe(url, host);
   try {
     let facts;
     yield await timed('log in', async () => {
-      facts = await witness.look();
+      facts = await probe.look();
       if (facts.error !== null) throw Object.assign(new Error(facts.error.message), facts.error);
       return `PostgreSQL ${facts.version}`;
     });
     const timeline = facts.timeline === null ? '' : `, timeline ${facts.timeline}`;
     yield { step: 'role', ok: true, detail: `${facts.role}${timeline}`, ms: facts.roundTripMs };
   } finally {
-    await witness.close();
+    await probe.close();
   }
 }
 

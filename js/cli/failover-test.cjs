@@ -48,19 +48,19 @@ async function failoverTest(url, { json, seconds }, terminal) {
   }
 }
 
-/** Each write by its key: what its caller was told, and when. */
+/** Each write by its key: its outcome as its caller heard it, and when. */
 async function writeUntil(pool, signal, progress) {
   const writes = [];
   const startedAt = performance.now();
   const writer = async () => {
     while (!signal.aborted) {
-      const write = { key: writes.length, told: 'unknown', at: 0 };
+      const write = { key: writes.length, outcome: 'unknown', at: 0 };
       writes.push(write);
       try {
         await pool.query(`INSERT INTO ${TABLE} VALUES ($1)`, [write.key]);
-        write.told = 'committed';
+        write.outcome = 'committed';
       } catch (error) {
-        write.told = error.outcome ?? 'unknown';
+        write.outcome = error.outcome ?? 'unknown';
       }
       write.at = performance.now();
       progress(write.at - startedAt);
@@ -71,13 +71,13 @@ async function writeUntil(pool, signal, progress) {
   return writes;
 }
 
-/** Compares what the callers were told with what the table has. */
+/** Compares the outcomes that the callers heard with what the table has. */
 function judge(writes, rows) {
   const times = new Map(rows.map(({ key, times: count }) => [key, count]));
   const count = (is) => writes.filter(is).length;
   const found = ({ key }) => times.get(key) ?? 0;
-  const isRefused = ({ told }) => told === 'not-sent' || told === 'not-committed';
-  const acknowledged = writes.filter(({ told }) => told === 'committed');
+  const isRefused = ({ outcome }) => outcome === 'not-sent' || outcome === 'not-committed';
+  const acknowledged = writes.filter(({ outcome }) => outcome === 'committed');
   let pauseMs = 0;
   const moments = acknowledged.map(({ at }) => at).sort((a, b) => a - b);
   moments.forEach((at, n) => (pauseMs = n === 0 ? 0 : Math.max(pauseMs, at - moments[n - 1])));
@@ -85,7 +85,7 @@ function judge(writes, rows) {
     written: writes.length,
     acknowledged: acknowledged.length,
     refused: count(isRefused),
-    unknown: count(({ told }) => told === 'unknown'),
+    unknown: count(({ outcome }) => outcome === 'unknown'),
     lost: acknowledged.filter((write) => found(write) === 0).length,
     doubled: count((write) => found(write) > 1),
     /** Reported as not committed, and there all the same. */

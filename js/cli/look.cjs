@@ -38,7 +38,7 @@ async function hostsOf(url) {
 }
 
 /** Asks one host again and again, on one connection. */
-class Witness {
+class HostProbe {
   #pool;
   host;
 
@@ -81,4 +81,4 @@ function reasonOf(error) {
   return first?.lastError?.message ?? error.message;
 }
 
-module.exports = { APPLICATION, Witness, hostsOf, reasonOf };
+module.exports = { APPLICATION, HostProbe, hostsOf, reasonOf };

@@ -4,14 +4,14 @@
 
 const process = require('node:process');
 const { setTimeout: sleep } = require('node:timers/promises');
-const { Witness, hostsOf } = require('./look.cjs');
+const { HostProbe, hostsOf } = require('./look.cjs');
 const { table } = require('./terminal.cjs');
 
 const HEAD = ['HOST', 'ROLE', 'VERSION', 'TIMELINE', 'POSITION', 'LAG', 'ROUND TRIP'];
 const COLOURS = { 'read-write': 'green', 'read-only': 'yellow', standby: 'dim' };
 
 async function status(url, { json, watch = false }, terminal) {
-  const witnesses = (await hostsOf(url)).map((host) => new Witness(url, host));
+  const probes = (await hostsOf(url)).map((host) => new HostProbe(url, host));
   let goesOn = watch;
   const stop = new AbortController();
   const interrupt = () => {
@@ -21,7 +21,7 @@ async function status(url, { json, watch = false }, terminal) {
   if (watch) process.once('SIGINT', interrupt);
   try {
     for (;;) {
-      const hosts = await Promise.all(witnesses.map((witness) => witness.look()));
+      const hosts = await Promise.all(probes.map((probe) => probe.look()));
       if (json) terminal.print(JSON.stringify({ hosts }));
       else if (watch) terminal.redraw(draw(hosts, terminal));
       else terminal.print(draw(hosts, terminal));
@@ -31,7 +31,7 @@ async function status(url, { json, watch = false }, terminal) {
     }
   } finally {
     process.off('SIGINT', interrupt);
-    await Promise.all(witnesses.map((witness) => witness.close()));
+    await Promise.all(probes.map((probe) => probe.close()));
   }
 }
 

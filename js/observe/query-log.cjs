@@ -82,7 +82,7 @@ class QueryLog {
     return event;
   }
 
-  /** It was sent together with the first query of its transaction, and has no answer to wait for. */
+  /** BEGIN was sent with the first query of its transaction, and has no answer of its own. */
   #beginEvent(query) {
     const { sql, waitedMs } = query.begin;
     return { sql, durationMs: waitedMs, ...this.#way(query), waitMs: waitedMs };

@@ -1,4 +1,4 @@
-//! The text of a statement without its constants, for logs and traces: `SELECT * FROM t WHERE a = ?`.
+//! The text of a statement without its constants, for traces: `SELECT * FROM t WHERE a = ?`.
 //!
 //! Comments go as well, since they may hold anything.
 
