@@ -417,12 +417,15 @@ export interface Transaction extends Savepoint {
    *
    * @throws {TransactionError} `HYPERION_TRANSACTION_ROLLED_BACK`: a statement in it had failed,
    *   which is the `cause`
+   * @throws {TransactionError} `HYPERION_TRANSACTION_OVER`: a statement in it had ended it
    * @throws {TransactionError} `HYPERION_NOT_REPLICATED`: committed on the primary alone
    * @throws {ConnectionError} `outcome: 'unknown'`: the answer never came
    */
   commit(): Promise<void>;
   /**
    * Rolls the transaction back. If this fails, the connection is closed, and the server rolls back.
+   *
+   * @throws {TransactionError} `HYPERION_TRANSACTION_OVER`: a statement in it may have committed it
    */
   rollback(): Promise<void>;
   /** Rolls back a transaction that is not finished: `await using tx = await pool.begin()`. */

@@ -10,6 +10,15 @@
 const { COMMIT, END, HURRIED, BEGIN_READ_ONLY } = require('../transfer/contract.cjs').queryFlags;
 const { classes, isError, settleOutcome, withStackFrom } = require('../api/errors.cjs');
 const { defineHidden } = require('./lease.cjs');
+const {
+  endedAroundError,
+  finishedScopeError,
+  notAwaitedError,
+  openSavepointError,
+  overlapError,
+  releasedError,
+  rolledBackError,
+} = require('./transaction-errors.cjs');
 
 /** The transaction itself, or one of its savepoints, as a part of which a view sends queries. */
 class Scope {
@@ -75,6 +84,8 @@ class OpenTransaction {
   #innermost;
   /** Whether the user has called `rollback`. */
   #isWanted = false;
+  /** The addon's error for a ROLLBACK behind a statement that may have committed, or null. */
+  #committedBefore = null;
   /** The error for which it was rolled back instead of committed. */
   #refusal = null;
   /** Settles when the server has answered COMMIT or ROLLBACK. */
@@ -182,6 +193,7 @@ class OpenTransaction {
     this.#isWanted = true;
     try {
       await this.#rollBack();
+      if (this.#committedBefore !== null) throw this.explain(this.#committedBefore);
     } catch (error) {
       throw withStackFrom(this.rollback, error);
     }
@@ -193,8 +205,9 @@ class OpenTransaction {
 
   /** Rolls back an open transaction, and waits for a COMMIT or ROLLBACK that is under way. */
   async leave() {
-    if (this.isOpen) await this.rollback();
-    else await this.#ended?.catch(() => {});
+    if (!this.isOpen) return void (await this.#ended?.catch(() => {}));
+    this.#isWanted = true;
+    await this.#rollBack();
   }
 
   /**
@@ -375,7 +388,7 @@ class OpenTransaction {
       this.#commitMayStand = answer.command !== 'ROLLBACK';
       return answer;
     } catch (error) {
-      this.#commitMayStand = error.outcome === 'unknown' || error.code === OVER;
+      this.#commitMayStand = error.outcome === 'unknown';
       // A connection that its user keeps must not stay in a failed transaction.
       if (this.#release === 0) await this.#rollback().catch(() => {});
       if (error.code === OVER && this.#lease.failure !== error) {
@@ -393,6 +406,7 @@ class OpenTransaction {
       if (error.code === OVER) {
         this.#commitMayStand = true;
         this.#isUnknown = true;
+        this.#committedBefore = error;
         return;
       }
       this.#lease.release(true);
@@ -505,90 +519,14 @@ function withUnknownOutcome(error) {
 }
 
 /**
- * The server is in no transaction any more: a statement has ended this one, with an unknown result.
+ * The server is in no transaction any more: a statement has ended this one. A ROLLBACK gets this
+ * error only if what was done in the transaction may be committed.
  */
 const OVER = 'HYPERION_TRANSACTION_OVER';
 
 /** Attaches an error to the exception that the caller gets. */
 function suppress(thrown, error) {
   if (isError(thrown) && Object.isExtensible(thrown)) defineHidden(thrown, 'suppressed', error);
-}
-
-function rolledBackError(failure) {
-  const message = 'the transaction was rolled back: a statement in it had failed before COMMIT';
-  return new classes.TransactionError(message, {
-    code: 'HYPERION_TRANSACTION_ROLLED_BACK',
-    outcome: 'not-committed',
-    host: failure?.host,
-    query: 'COMMIT',
-    cause: failure ?? undefined,
-  });
-}
-
-function notAwaitedError(count, query) {
-  const queries = count === 1 ? 'a query was' : `${count} queries were`;
-  const message =
-    `the transaction was rolled back: ${queries} still running when its callback was done; ` +
-    'await all of them, so that none can fail unheard';
-  return new classes.TransactionError(message, {
-    code: 'HYPERION_QUERY_NOT_AWAITED',
-    outcome: 'not-committed',
-    query,
-  });
-}
-
-function openSavepointError() {
-  const message =
-    'the transaction was rolled back: a savepoint was still open when it was to be committed; await its end before';
-  return new classes.TransactionError(message, {
-    code: 'HYPERION_QUERY_NOT_AWAITED',
-    outcome: 'not-committed',
-  });
-}
-
-/** A query outside of the innermost savepoint, or a savepoint that ended before an inner one. */
-function overlapError(query, outcome = 'not-sent') {
-  const message =
-    outcome === 'not-sent'
-      ? 'a savepoint is open: what is asked outside of it meanwhile would be undone with it; await its end before, ' +
-        'run savepoints one after the other, and use the query() of the innermost one'
-      : 'the savepoint was undone: one that was opened inside of it was open still when its callback was done; ' +
-        'await its end before';
-  return new classes.TransactionError(message, {
-    code: 'HYPERION_SAVEPOINTS_OVERLAP',
-    outcome,
-    query,
-  });
-}
-
-function finishedScopeError(query) {
-  const message = 'the savepoint is finished: use the transaction';
-  return new classes.TransactionError(message, {
-    code: 'HYPERION_TRANSACTION_FINISHED',
-    outcome: 'not-sent',
-    query,
-  });
-}
-
-/** For a savepoint that was undone with the scope around it. */
-function endedAroundError() {
-  const message =
-    'the savepoint was undone with the one around it, which ended before: await its end there';
-  return new classes.TransactionError(message, {
-    code: 'HYPERION_SAVEPOINTS_OVERLAP',
-    outcome: 'not-committed',
-  });
-}
-
-/** For a transaction that was rolled back, and not by its callback. */
-function releasedError() {
-  const message =
-    'the transaction was rolled back before its callback was done, because its connection was released: await the ' +
-    'transaction before, and do not await release() inside of its callback';
-  return new classes.TransactionError(message, {
-    code: 'HYPERION_TRANSACTION_FINISHED',
-    outcome: 'not-committed',
-  });
 }
 
 const nothing = () => {};

@@ -27,6 +27,9 @@ pub enum Mutation {
     /// The beginning of a transaction is sent behind the COMMIT of the one before, as if that were
     /// still open.
     BeginBehindEnd,
+    /// What its caller asks of a transaction is sent behind the statement by which its caller ends
+    /// it.
+    GoOnBehindEnd,
     /// Statements after a COMMIT or ROLLBACK that was never sent continue the transaction that it
     /// should have ended.
     ForgetLostEnd,
@@ -159,7 +162,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 71] = [
+    pub const ALL: [Self; 72] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -170,6 +173,7 @@ impl Mutation {
         Self::DenyCommit,
         Self::ForgetBegin,
         Self::BeginBehindEnd,
+        Self::GoOnBehindEnd,
         Self::ForgetLostEnd,
         Self::LeakLease,
         Self::ForgetReset,

@@ -567,6 +567,8 @@ impl Session {
                 keys.append(&mut self.written);
                 "COMMIT"
             }
+            // Without a transaction there is a warning besides.
+            "COMMIT" if self.transaction == Transaction::None => "COMMIT",
             "COMMIT" | "ROLLBACK" => {
                 self.transaction = Transaction::None;
                 self.written.clear();

@@ -211,8 +211,9 @@ impl Calls {
         // Between transactions, session work must not read from a host that is the primary no more.
         let between = lease.is_between_transactions();
         let sent = self.send(now, key, id, (first || between) && GUARDED, begin, cx);
-        let alone =
-            flags.has(QueryFlags::CANCELLABLE) || (between && self.hides_status(key, id, cx));
+        let alone = flags.has(QueryFlags::CANCELLABLE)
+            || (between && self.hides_status(key, id, cx))
+            || self.may_end_transaction(key, flags);
         let waits = first || begin.is_some() || alone || sent != Some(Sent::Request);
         if sent.is_some()
             && let Some(lease) = self.leases.get_mut(number)
@@ -226,6 +227,16 @@ impl Calls {
         let statement = self.requests.get(key).and_then(|call| call.statement_in(&self.statements));
         statement.is_some_and(Statement::may_move_transaction)
             && cx.connections.get(id).is_some_and(|slot| !slot.connection.reports_role())
+    }
+
+    /// Whether its caller may have ended, by this statement, the transaction that it is a part of:
+    /// what stands behind it would run outside of the transaction, and a COMMIT would end nothing.
+    fn may_end_transaction(&self, key: Key<Call>, flags: QueryFlags) -> bool {
+        let statement = self.requests.get(key).and_then(|call| call.statement_in(&self.statements));
+        flags.begin().is_some()
+            && !flags.has(QueryFlags::END)
+            && statement.is_some_and(Statement::may_move_transaction)
+            && !Mutation::GoOnBehindEnd.is_on()
     }
 
     /// The end of a transaction of which the server knows nothing.
@@ -327,9 +338,10 @@ impl Calls {
         status: TransactionStatus,
         cx: &mut Context<'_>,
     ) {
-        let Some(flags) = self.requests.get(key).map(|call| call.flags) else { return };
+        let Some(call) = self.requests.get(key) else { return };
+        let (flags, may_commit) = (call.flags, call.may_leave_transaction(&self.statements));
         let Some(lease) = self.leases.get_mut(number) else { return };
-        lease.settled(now, key, flags, status);
+        lease.settled(now, key, flags, status, may_commit);
         if flags.has(QueryFlags::RELEASE) {
             self.end_lease(now, number, cx);
         }

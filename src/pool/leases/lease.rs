@@ -45,13 +45,18 @@ pub(super) enum Seat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     None,
-    Open,
+    /// `may_stand`: a statement in it may have committed what was done before.
+    Open {
+        may_stand: bool,
+    },
     /// Its END was refused, or given up before it was sent, and the server is still in the
     /// transaction. Only a ROLLBACK is sent, since other calls may belong to the next transaction.
     Unended,
     /// The server is in no transaction any more, although its caller has not used the commands that
-    /// end one.
-    Over,
+    /// end one. `may_stand`: what was done in it may be committed.
+    Over {
+        may_stand: bool,
+    },
 }
 
 /// What is done with a call whose turn has come.
@@ -138,7 +143,7 @@ impl Lease {
     }
 
     fn is_in_transaction(&self) -> bool {
-        self.for_transaction || matches!(self.progress, Progress::Open | Progress::Unended)
+        self.for_transaction || matches!(self.progress, Progress::Open { .. } | Progress::Unended)
     }
 
     /// Since when its transaction is idle, if nothing of it runs.
@@ -246,14 +251,22 @@ impl Lease {
         match (flags.begin(), self.progress) {
             (Some(_), Progress::None) if is_own && !rolls_back => refuse(open_already()),
             (Some(_), Progress::None) if flags.has(QueryFlags::END) => Plan::End(Ok(nothing())),
-            (Some(_), Progress::Over) => {
-                let commits = flags.has(QueryFlags::COMMIT);
-                let outcome = if commits { Outcome::Unknown } else { Outcome::NotSent };
+            (Some(_), Progress::Over { may_stand: false }) if rolls_back => {
+                Plan::End(Ok(nothing()))
+            }
+            (Some(_), Progress::Over { may_stand }) => {
+                let outcome = match flags.has(QueryFlags::END) {
+                    true if may_stand => Outcome::Unknown,
+                    true => Outcome::NotCommitted,
+                    false => Outcome::NotSent,
+                };
                 Plan::End(Err(over().with_outcome(outcome)))
             }
             (Some(_), Progress::Unended) if !rolls_back => refuse(over()),
             (begin, Progress::None) => Plan::Send(begin),
-            (_, Progress::Open | Progress::Unended | Progress::Over) => Plan::Send(None),
+            (_, Progress::Open { .. } | Progress::Unended | Progress::Over { .. }) => {
+                Plan::Send(None)
+            }
         }
     }
 
@@ -293,18 +306,20 @@ impl Lease {
     ) {
         self.pass_head(key);
         let has_begun = status != TransactionStatus::Idle && flags.begin().is_some();
-        if has_begun && self.progress != Progress::Unended {
-            self.progress = Progress::Open;
+        if has_begun && self.progress == Progress::None {
+            self.progress = Progress::Open { may_stand: false };
         }
     }
 
-    /// An answer is about to be handed out.
+    /// An answer is about to be handed out. `may_commit`: its statement may have committed what
+    /// was done in the transaction.
     pub(in crate::pool) fn settled(
         &mut self,
         now: Instant,
         key: Key<Call>,
         flags: QueryFlags,
         status: TransactionStatus,
+        may_commit: bool,
     ) {
         let idle = status == TransactionStatus::Idle;
         self.seen = true;
@@ -313,9 +328,14 @@ impl Lease {
         if flags.has(QueryFlags::END) {
             self.progress = if idle { Progress::None } else { Progress::Unended };
         } else if flags.begin().is_some()
-            && !matches!(self.progress, Progress::Over | Progress::Unended)
+            && !matches!(self.progress, Progress::Over { .. } | Progress::Unended)
         {
-            self.progress = if idle { Progress::Over } else { Progress::Open };
+            let stood = matches!(self.progress, Progress::Open { may_stand: true });
+            let may_stand = stood || may_commit;
+            self.progress = match idle {
+                true => Progress::Over { may_stand },
+                false => Progress::Open { may_stand },
+            };
         }
     }
 }
@@ -333,6 +353,9 @@ mod tests {
     const WORK: QueryFlags = QueryFlags::TRANSACTION;
     const COMMIT: QueryFlags = WORK.with(QueryFlags::END).with(QueryFlags::COMMIT);
     const ROLLBACK: QueryFlags = WORK.with(QueryFlags::END);
+    const OPEN: Progress = Progress::Open { may_stand: false };
+    const OVER: Progress = Progress::Over { may_stand: false };
+    const STANDS: Progress = Progress::Over { may_stand: true };
 
     #[test]
     fn what_is_sent_goes_by_how_far_the_transaction_is() {
@@ -348,14 +371,17 @@ mod tests {
             (Progress::None, WORK, "begins".to_owned()),
             (Progress::None, COMMIT, "nothing to end".to_owned()),
             (Progress::None, ROLLBACK, "nothing to end".to_owned()),
-            (Progress::Open, WORK, "goes on".to_owned()),
-            (Progress::Open, COMMIT, "goes on".to_owned()),
+            (OPEN, WORK, "goes on".to_owned()),
+            (OPEN, COMMIT, "goes on".to_owned()),
             (Progress::Unended, WORK, format!("{over} NotSent")),
             (Progress::Unended, COMMIT, format!("{over} NotSent")),
             (Progress::Unended, ROLLBACK, "goes on".to_owned()),
-            (Progress::Over, WORK, format!("{over} NotSent")),
-            (Progress::Over, COMMIT, format!("{over} Unknown")),
-            (Progress::Over, ROLLBACK, format!("{over} NotSent")),
+            (OVER, WORK, format!("{over} NotSent")),
+            (OVER, COMMIT, format!("{over} NotCommitted")),
+            (OVER, ROLLBACK, "nothing to end".to_owned()),
+            (STANDS, WORK, format!("{over} NotSent")),
+            (STANDS, COMMIT, format!("{over} Unknown")),
+            (STANDS, ROLLBACK, format!("{over} Unknown")),
         ] {
             assert_eq!(plan(progress, flags, false), expected, "{progress:?} {flags:?}");
         }
@@ -368,19 +394,24 @@ mod tests {
         let (idle, open) = (TransactionStatus::Idle, TransactionStatus::InTransaction);
         let key = Key::from_bits(7);
         for (progress, flags, status, expected) in [
-            (Progress::None, WORK, open, Progress::Open),
-            (Progress::None, WORK, idle, Progress::Over),
+            (Progress::None, WORK, open, OPEN),
+            (Progress::None, WORK, idle, OVER),
             (Progress::None, QueryFlags::default(), open, Progress::None),
-            (Progress::Open, WORK, TransactionStatus::Failed, Progress::Open),
-            (Progress::Open, COMMIT, idle, Progress::None),
-            (Progress::Open, COMMIT, open, Progress::Unended),
+            (OPEN, WORK, TransactionStatus::Failed, OPEN),
+            (OPEN, COMMIT, idle, Progress::None),
+            (OPEN, COMMIT, open, Progress::Unended),
             (Progress::Unended, WORK, open, Progress::Unended),
             (Progress::Unended, ROLLBACK, idle, Progress::None),
-            (Progress::Over, ROLLBACK, idle, Progress::None),
+            (OVER, ROLLBACK, idle, Progress::None),
         ] {
             let mut lease = lease(progress);
-            lease.settled(Instant::ORIGIN, key, flags, status);
+            lease.settled(Instant::ORIGIN, key, flags, status, false);
             assert_eq!(lease.progress, expected, "{progress:?} {flags:?} {status:?}");
         }
+        // COMMIT AND CHAIN, and then the end of what it has begun.
+        let mut lease = lease(OPEN);
+        lease.settled(Instant::ORIGIN, key, WORK, open, true);
+        lease.settled(Instant::ORIGIN, key, WORK, idle, false);
+        assert_eq!(lease.progress, STANDS);
     }
 }

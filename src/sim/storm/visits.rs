@@ -128,6 +128,11 @@ impl Storm {
                     });
                 }
                 3 if !flags.has(QueryFlags::TRANSACTION) => self.say_transaction(number),
+                3 if self.dice.percent(30) => {
+                    self.ask_once("ROLLBACK", |storm, statement| {
+                        storm.ask(What::Set(number), statement, lease, flags, false)
+                    });
+                }
                 _ => drop(self.insert(What::Insert(number, key.clone()), &key, lease, flags)),
             }
             return;
