@@ -11,8 +11,9 @@ const { withFiles } = require('./api/tls-options.cjs');
 
 function createPool(options, moreOptions) {
   try {
-    const { json, ...own } = translate(options, moreOptions);
+    const { json, ssl, ...own } = translate(options, moreOptions);
     const addon = native();
+    if (ssl !== undefined) own.ssl = async () => withFiles(addon, await ssl());
     return new Pool(addon, withFiles(addon, json), own);
   } catch (thrown) {
     throw withStackFrom(createPool, fromThrown(thrown));

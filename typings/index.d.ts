@@ -10,7 +10,7 @@ import type { LookupAddress } from 'node:dns';
 
 import type { QueryEvent } from './logging.js';
 import type { HostStatus, PoolEvents, PoolStatus } from './status.js';
-import type { SslMode, SslOptions } from './tls.js';
+import type { SslFunction, SslMode, SslOptions } from './tls.js';
 
 // Without this, TypeScript would export every declaration of this file.
 export {};
@@ -150,7 +150,7 @@ export interface PoolOptions {
    * TLS. `true` or an object verify the server in full, as in Node; the words mean what libpq's
    * `sslmode` means. Default: `'prefer'` for hosts that are not this machine.
    */
-  ssl?: boolean | SslMode | SslOptions | null | undefined;
+  ssl?: boolean | SslMode | SslOptions | SslFunction | null | undefined;
   /** Whether a login by SCRAM is tied to the server's certificate. Default: `'prefer'`. */
   channelBinding?: 'disable' | 'prefer' | 'require' | null | undefined;
   /** TCP keepalive. Default: true. */

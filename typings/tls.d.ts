@@ -11,6 +11,14 @@ export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-f
 export type SslMaterial =
   string | NodeJS.ArrayBufferView | readonly (string | NodeJS.ArrayBufferView)[];
 
+/**
+ * Gives what TLS is made of for the logins to come, so that certificates can be replaced while a
+ * pool runs. It is called once a connection is there, and once for those that are there at the same
+ * time. What it throws, or rejects with, is the error of those attempts, and `connectTimeoutMs`
+ * bounds how long it may take.
+ */
+export type SslFunction = () => SslOptions | true | PromiseLike<SslOptions | true>;
+
 /** What TLS is made of. Every file is yours to read. */
 export interface SslOptions {
   /** The CAs that are trusted, in place of those that Node trusts. */

@@ -6,7 +6,7 @@
 
 const { configurationError, wrongOption } = require('./errors.cjs');
 const { isGiven } = require('./options.cjs');
-const { translateSsl } = require('./tls-options.cjs');
+const { askSsl, translateSsl } = require('./tls-options.cjs');
 
 /** How deep options are nested: `hosts`, `parameters` and `ssl` have values inside. */
 const DEEPEST = 2;
@@ -28,16 +28,24 @@ function translate(first, second) {
     throw wrongOption(`option 'longStackTraces'`, 'true or false', longStackTraces);
   }
   const watching = readWatching({ logger, logParameters, slowQueryMs, name });
-  if (isGiven(others.ssl)) others.ssl = translateSsl(others.ssl);
+  const { ssl } = others;
+  if (isGiven(ssl)) others.ssl = translateSsl(ssl);
   // A class instance may have options as its properties; a Map has no properties of its own.
   const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
+  const said = sayable(isEmptyInstance ? given : others, 0);
   return {
-    json: JSON.stringify(sayable(isEmptyInstance ? given : others, 0)),
+    json: JSON.stringify(said),
+    ssl: typeof ssl === 'function' ? askAnew(ssl, said) : undefined,
     lookup: lookup ?? undefined,
     types,
     longStackTraces: longStackTraces ?? undefined,
     watching,
   };
+}
+
+/** What asks `ssl`, and returns the options with its answer. */
+function askAnew(ssl, { password: _, ...kept }) {
+  return async () => JSON.stringify({ ...kept, ssl: sayable(await askSsl(ssl), 1) });
 }
 
 /** What an Observer takes. */

@@ -16,8 +16,12 @@ const LISTS = { ca: 'CERTIFICATE', cert: 'CERTIFICATE', crl: 'X509 CRL' };
 /** The forms of a key that is not in PEM. */
 const KEY_TYPES = ['pkcs8', 'pkcs1', 'sec1'];
 
+/** In place of a function, which gives the option for each login. */
+const ASKED = Object.freeze({ $asked: true });
+
 /** `option 'ssl'` as JSON can say it. What it must be, the addon says. */
 function translateSsl(ssl) {
+  if (typeof ssl === 'function') return ASKED;
   if (ssl === null || typeof ssl !== 'object' || Array.isArray(ssl)) return ssl;
   const { key, passphrase, ...others } = { __proto__: null, ...ssl };
   const said = { __proto__: null };
@@ -132,4 +136,12 @@ function trustedCAs() {
   return trusted;
 }
 
-module.exports = { translateSsl, withFiles };
+/** Calls the function that the option `ssl` is, and returns what it gives as JSON can say it. */
+async function askSsl(ssl) {
+  const given = await ssl();
+  const isObject = typeof given === 'object' && given !== null && !Array.isArray(given);
+  if (given === true || isObject) return translateSsl(given);
+  throw wrongOption(`what the function of option 'ssl' gives`, 'an object or true', given);
+}
+
+module.exports = { askSsl, translateSsl, withFiles };

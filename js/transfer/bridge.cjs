@@ -51,6 +51,8 @@ class Bridge {
   #configuredStatements = new Map();
   #onEvent;
   #lookup;
+  /** What gives the options with the answer of the function `ssl`. */
+  #ssl;
   #longStackTraces;
   /** The Observer. */
   observer;
@@ -75,12 +77,13 @@ class Bridge {
   constructor(
     addon,
     optionsJson,
-    { onEvent, lookup = dns.lookup, types, longStackTraces = false, observer },
+    { onEvent, lookup = dns.lookup, ssl, types, longStackTraces = false, observer },
   ) {
     this.#typeConfigs = new TypeConfigs(types, (typeConfig) => this.#forget(typeConfig));
     this.#addon = addon;
     this.#onEvent = onEvent;
     this.#lookup = lookup;
+    this.#ssl = ssl;
     this.#longStackTraces = longStackTraces;
     this.observer = observer;
     const { handle, database, requestBuffer, ...buffers } = addon.createPool(optionsJson, (text) =>
@@ -92,6 +95,7 @@ class Bridge {
     this.#records = new Records(buffers, this.#requests, {
       onEvent: (event) => queueMicrotask(() => this.#handleEvent(event)),
       onLookup: (token, host) => RESOLVED.then(() => this.#resolveName(token, host)),
+      onSsl: (question) => RESOLVED.then(() => this.#askSsl(question)),
       onTypes: (slot, request, oids) => this.#supply(slot, request, oids),
     });
     this.#statements = this.#newStatements(this.#typeConfigs.own);
@@ -549,6 +553,29 @@ class Bridge {
       this.#addon.resolved(this.#handle, token, ips, why);
       this.#flushSoon();
     });
+  }
+
+  async #askSsl(question) {
+    let json = '';
+    let why = '';
+    try {
+      json = await this.#ssl();
+    } catch (thrown) {
+      why = `the function of option 'ssl' failed: ${reasonOf(thrown)}`;
+    }
+    // As with a look-up, nobody may wait for the answer any longer.
+    this.#addon.answerSsl(this.#handle, question, json, why);
+    this.#flushSoon();
+  }
+}
+
+/** Code of the caller's may throw anything. */
+function reasonOf(thrown) {
+  try {
+    const { message } = fromThrown(thrown);
+    return String(message);
+  } catch {
+    return 'it threw no error';
   }
 }
 

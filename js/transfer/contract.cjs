@@ -123,6 +123,10 @@ const records = Object.freeze({
   /** UTF-16 units of the host. */
   TRACE_UNITS: 4,
   TRACE_WORDS: 5,
+  /** The function of the option `ssl` is to be asked. */
+  SSL: 9,
+  SSL_QUESTION: 1,
+  SSL_WORDS: 2,
 });
 
 /** In place of something that there is none of. */

@@ -29,6 +29,7 @@ const { ERROR, ERROR_REQUEST, ERROR_UNITS, ERROR_WORDS } = contract.records;
 const { SHAPE, SHAPE_SLOT, SHAPE_UNITS, SHAPE_WORDS } = contract.records;
 const { EVENT, EVENT_UNITS, EVENT_WORDS } = contract.records;
 const { LOOKUP, LOOKUP_TOKEN, LOOKUP_UNITS, LOOKUP_WORDS } = contract.records;
+const { SSL, SSL_QUESTION, SSL_WORDS } = contract.records;
 const { TYPES, TYPES_REQUEST, TYPES_UNITS, TYPES_WORDS } = contract.records;
 const { PIECE, PIECE_REQUEST, PIECE_UNITS, PIECE_SIZE, PIECE_FLAGS, PIECE_WORDS } =
   contract.records;
@@ -113,13 +114,15 @@ class Records {
   #shapes = [];
   #onEvent;
   #onLookup;
+  #onSsl;
   #onTypes;
 
-  constructor(buffers, requests, { onEvent, onLookup, onTypes }) {
+  constructor(buffers, requests, { onEvent, onLookup, onSsl, onTypes }) {
     this.#segment = new Segment(buffers);
     this.#requests = requests;
     this.#onEvent = onEvent;
     this.#onLookup = onLookup;
+    this.#onSsl = onSsl;
     this.#onTypes = onTypes;
   }
 
@@ -153,6 +156,10 @@ class Records {
         case LOOKUP:
           this.#onLookup(words[w + LOOKUP_TOKEN], segment.take(words[w + LOOKUP_UNITS]));
           w += LOOKUP_WORDS;
+          break;
+        case SSL:
+          this.#onSsl(words[w + SSL_QUESTION]);
+          w += SSL_WORDS;
           break;
         case TYPES: {
           const slot = words[w + TYPES_REQUEST];

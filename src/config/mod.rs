@@ -107,6 +107,9 @@ pub struct Tls {
     pub mode: SslMode,
     /// Nothing was said of TLS, so that connections within this machine do without.
     pub is_default: bool,
+    /// The option `ssl` is a function, which is asked for each login. All but the mode and the
+    /// channel binding comes from its answers.
+    pub is_asked: bool,
     /// TLS begins without being asked for, as PostgreSQL 17 and later take it.
     pub is_direct: bool,
     pub roots: Roots,

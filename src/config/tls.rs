@@ -31,6 +31,9 @@ pub(super) const KEYS: [&str; 15] = [
     "ssl",
 ];
 
+/// In place of the option `ssl` where it is a function.
+const ASKED: &str = "$asked";
+
 const OBJECT: [&str; 10] = [
     "ca",
     "cert",
@@ -104,6 +107,7 @@ pub struct Wanted {
 #[derive(Clone, Debug, Default)]
 struct Given {
     mode: Option<SslMode>,
+    is_asked: bool,
     is_object: bool,
     rejects: Option<bool>,
     server_name: Option<String>,
@@ -134,6 +138,7 @@ impl Tls {
         Self {
             mode: SslMode::Prefer,
             is_default: true,
+            is_asked: false,
             is_direct: false,
             roots: Roots::None,
             identity: None,
@@ -227,14 +232,17 @@ impl TlsDraft {
     /// Reads the option `ssl`.
     pub(super) fn set_option(&mut self, value: &Value) -> Result<(), Error> {
         const SUBJECT: &str = "option 'ssl'";
-        const FORMS: &str = "true, false, an object, or one of disable, prefer, require, verify-ca, verify-full, \
-                             no-verify";
+        const FORMS: &str = "true, false, an object, a function that returns one, or one of disable, prefer, require, \
+                             verify-ca, verify-full, no-verify";
         match value {
             Value::Bool(true) => self.option.mode = Some(SslMode::VerifyFull),
             Value::Bool(false) => self.option.mode = Some(SslMode::Disable),
             Value::String(text) => {
                 let (mode, _) = word(text).ok_or_else(|| refuse(SUBJECT, FORMS, &quote(text)))?;
                 self.option.mode = Some(mode);
+            }
+            Value::Object(object) if object.contains_key(ASKED) => {
+                (self.option.is_asked, self.option.is_object) = (true, true);
             }
             Value::Object(object) if !object.contains_key("$given") => self.set_object(object)?,
             other => return Err(refuse(SUBJECT, FORMS, &show(other))),
@@ -272,6 +280,10 @@ impl TlsDraft {
 
     pub(super) fn wanted(&self) -> Result<Wanted, Error> {
         let mode = self.mode()?;
+        if self.option.is_asked {
+            // They are read for each answer.
+            return Ok(Wanted::default());
+        }
         let mut wanted = self.files.clone();
         let has_root = self.option.ca.is_some() || wanted.root_cert.is_some();
         wanted.system |= mode.is_some_and(|mode| mode == SslMode::VerifyFull) && !has_root;
@@ -341,6 +353,17 @@ impl TlsDraft {
                 "'channel_binding=require' needs TLS, which 'sslmode' or 'ssl' turns off",
             ));
         }
+        let channel_binding = self.channel_binding.unwrap_or(ChannelBinding::Prefer);
+        if self.option.is_asked {
+            let is_default = false;
+            return Ok(Tls {
+                mode,
+                is_default,
+                is_asked: true,
+                channel_binding,
+                ..Tls::default_of_pools()
+            });
+        }
         let is_direct = self.negotiation == Some(true);
         if is_direct && mode < SslMode::Require {
             return Err(error(
@@ -381,6 +404,7 @@ impl TlsDraft {
         Ok(Tls {
             mode,
             is_default,
+            is_asked: false,
             is_direct,
             roots,
             identity,
@@ -389,7 +413,7 @@ impl TlsDraft {
             sends_name: !self.hides_name,
             oldest: self.oldest.unwrap_or(TlsVersion::V1_2),
             newest: self.newest.unwrap_or(TlsVersion::V1_3),
-            channel_binding: self.channel_binding.unwrap_or(ChannelBinding::Prefer),
+            channel_binding,
         })
     }
 }
@@ -459,131 +483,4 @@ fn refused_option(name: &str) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::config::{from_json, wanted_from_json};
-
-    fn read(query: &str, ssl: &Value) -> Result<Tls, Error> {
-        let mut options = json!({ "connectionString": format!("postgres://u@h/?{query}") });
-        if !ssl.is_null() {
-            options["ssl"] = ssl.clone();
-        }
-        options[CONTENTS] = json!({ "ca": "CA", "cert": "C", "key": "K", "system": "S" });
-        Ok(from_json(&options)?.tls)
-    }
-
-    #[test]
-    fn modes_mean_what_libpq_and_node_mean() {
-        let given = || Roots::Given("CA".to_owned());
-        let system = || Roots::System("S".to_owned());
-        let table = [
-            ("", json!(null), SslMode::Prefer, Roots::None),
-            ("", json!(true), SslMode::VerifyFull, system()),
-            ("", json!(false), SslMode::Disable, Roots::None),
-            ("", json!("require"), SslMode::Require, Roots::None),
-            ("", json!({}), SslMode::VerifyFull, system()),
-            ("", json!({ "ca": "CA" }), SslMode::VerifyFull, given()),
-            ("", json!({ "rejectUnauthorized": false }), SslMode::Require, Roots::None),
-            ("", json!({ "rejectUnauthorized": true }), SslMode::VerifyFull, system()),
-            ("sslmode=allow", json!(null), SslMode::Disable, Roots::None),
-            ("sslmode=require", json!(null), SslMode::Require, Roots::None),
-            ("sslmode=require&sslrootcert=x", json!(null), SslMode::Require, given()),
-            ("sslmode=require", json!({ "ca": "CA" }), SslMode::Require, given()),
-            ("sslmode=verify-full", json!(null), SslMode::VerifyFull, system()),
-            ("sslmode=verify-full&sslrootcert=x", json!(null), SslMode::VerifyFull, given()),
-            ("sslmode=verify-ca&sslrootcert=x", json!(null), SslMode::VerifyCa, given()),
-            ("sslrootcert=system", json!(null), SslMode::VerifyFull, system()),
-            ("sslmode=no-verify", json!(null), SslMode::Require, Roots::None),
-            ("sslmode=no-verify&sslrootcert=x", json!(null), SslMode::Require, Roots::None),
-            ("ssl=true", json!(null), SslMode::Require, Roots::None),
-            ("requiressl=1", json!(null), SslMode::Require, Roots::None),
-            ("requiressl=0&sslcompression=0", json!(null), SslMode::Prefer, Roots::None),
-            ("sslmode=verify-full", json!(true), SslMode::VerifyFull, system()),
-        ];
-        for (query, ssl, mode, roots) in table {
-            let tls = read(query, &ssl).unwrap_or_else(|error| panic!("{query} {ssl}: {error}"));
-            assert_eq!((tls.mode, tls.roots), (mode, roots), "{query} {ssl}");
-        }
-    }
-
-    #[test]
-    fn only_what_says_nothing_spares_this_machine() {
-        let is_default = |query: &str, ssl: Value| read(query, &ssl).unwrap().is_default;
-        assert!(is_default("", json!(null)) && is_default("channel_binding=prefer", json!(null)));
-        for query in ["sslmode=prefer", "channel_binding=require", "sslcert=c&sslkey=k"] {
-            assert!(!is_default(query, json!(null)), "{query}");
-        }
-        assert!(!is_default("", json!("prefer")));
-    }
-
-    #[test]
-    fn every_key_is_read() {
-        let tls = read(
-            "sslmode=require&sslcert=c&sslkey=k&sslpassword=p&sslsni=0&sslnegotiation=direct\
-             &ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.3&channel_binding=require\
-             &sslcertmode=require&sslcrl=x",
-            &json!({ "servername": "s", "crl": "L" }),
-        )
-        .unwrap();
-        let identity = tls.identity.unwrap();
-        assert_eq!((identity.chain.as_str(), identity.key.expose()), ("C", "K"));
-        assert!(!format!("{identity:?}").contains("\"K\""));
-        assert_eq!((tls.server_name.as_deref(), tls.sends_name), (Some("s"), false));
-        assert_eq!((tls.oldest, tls.newest), (TlsVersion::V1_3, TlsVersion::V1_3));
-        assert_eq!((tls.is_direct, tls.channel_binding), (true, ChannelBinding::Require));
-        assert_eq!(tls.revocations.as_deref(), Some("L"));
-    }
-
-    #[test]
-    fn files_are_named_and_not_read() {
-        let wanted = |query: &str| {
-            let options = json!({ "connectionString": format!("postgres://u@h/?{query}") });
-            wanted_from_json(&options).unwrap()
-        };
-        assert_eq!(wanted(""), Wanted::default());
-        assert_eq!(wanted("sslmode=require"), Wanted::default());
-        assert!(wanted("sslmode=verify-full").system && wanted("sslrootcert=system").system);
-        let all =
-            wanted("sslmode=verify-full&sslrootcert=r&sslcert=c&sslkey=k&sslcrl=l&sslpassword=p");
-        let text = |text: &str| Some(text.to_owned());
-        let expect = Wanted {
-            root_cert: text("r"),
-            cert: text("c"),
-            key: text("k"),
-            crl: text("l"),
-            password: text("p"),
-            system: false,
-        };
-        assert_eq!(all, expect);
-        assert_eq!(wanted("sslcert=c&sslkey=k&sslcertmode=disable").cert, None);
-    }
-
-    #[test]
-    fn wrong_ones_are_refused_and_no_key_is_shown() {
-        let table = [
-            ("sslmode=on", json!(null), "one of disable, allow, prefer"),
-            ("sslsni=2", json!(null), "must be 0 or 1"),
-            ("sslcompression=1", json!(null), "CRIME"),
-            ("sslnegotiation=x", json!(null), "one of postgres, direct"),
-            ("sslcertmode=x", json!(null), "one of disable, allow, require"),
-            ("channel_binding=x", json!(null), "one of disable, prefer, require"),
-            ("ssl_min_protocol_version=TLSv1", json!(null), "RFC 8996"),
-            ("ssl=x", json!(null), "true or false"),
-            ("", json!(5), "true, false, an object"),
-            ("", json!({ "$given": "a function" }), "not a function"),
-            ("", json!({ "key": 5 }), "'ssl.key' must be a string, not a number"),
-            ("", json!({ "pfx": "x" }), "openssl pkcs12"),
-            ("", json!({ "ciphers": "x" }), "safe ones only"),
-            ("", json!({ "sslmode": "x" }), "in the connection string"),
-            ("", json!({ "certs": "x" }), "did you mean 'cert'?"),
-            ("sslmode=disable", json!(true), "different things"),
-            ("sslmode=disable", json!({ "ca": "CA" }), "turns TLS off"),
-        ];
-        for (query, ssl, words) in table {
-            let error = read(query, &ssl).expect_err(query);
-            assert!(error.message().contains(words), "{query} {ssl}: {error}");
-        }
-    }
-}
+mod tests;

@@ -79,6 +79,9 @@ enum Item {
         json: String,
     },
     Lookup(Lookup),
+    Ssl {
+        question: u32,
+    },
     /// An error for every waiting request.
     Poisoned {
         json: String,
@@ -101,6 +104,7 @@ impl From<ReactorEvent> for Item {
             }
             ReactorEvent::Event(event) => Self::Event { json: event_to_json(&event) },
             ReactorEvent::Lookup(lookup) => Self::Lookup(lookup),
+            ReactorEvent::Ssl { question } => Self::Ssl { question },
             ReactorEvent::Poisoned(error) => Self::Poisoned { json: error_to_json(&error) },
         }
     }
@@ -197,6 +201,7 @@ impl Delivery {
             Item::Types { oids, .. } => writer.has_room_for_text(oids),
             Item::Trace { trace, .. } => writer.has_room_for_text(host_of(trace)),
             Item::Lookup(lookup) => writer.has_room_for_text(&lookup.name),
+            Item::Ssl { .. } => writer.has_room_for_text(""),
         };
         if !fits {
             return Written::Rest(item);
@@ -210,6 +215,7 @@ impl Delivery {
             }
             Item::Event { json } => writer.put_event(&json),
             Item::Lookup(Lookup { token, name }) => writer.put_lookup(token, &name),
+            Item::Ssl { question } => writer.put_ssl(question),
             Item::Poisoned { json } => {
                 while writer.has_room_for_text(&json) {
                     let Some(request) = self.waiting.pop() else { return Written::Wholly };

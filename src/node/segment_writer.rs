@@ -11,7 +11,7 @@ use crate::transfer::contract::absences::NONE;
 use crate::transfer::contract::piece_flags::{BYTES, LAST_PIECE};
 use crate::transfer::contract::records::{
     ErrorWords, EventWords, LookupWords, PieceWords, ResultWords, SegmentWords, ShapeWords,
-    TraceWords, TypesWords,
+    SslWords, TraceWords, TypesWords,
 };
 use crate::types::RowPiece;
 
@@ -155,6 +155,10 @@ impl<'a> SegmentWriter<'a> {
     pub(super) fn put_lookup(&mut self, token: u32, name: &str) {
         let units = self.append_text(name);
         self.put(&LookupWords { token: token.cast_signed(), units }.words());
+    }
+
+    pub(super) fn put_ssl(&mut self, question: u32) {
+        self.put(&SslWords { question: question.cast_signed() }.words());
     }
 
     pub(super) fn put_types(&mut self, request: u32, oids: &str) {

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use napi::bindgen_prelude::{Either, Undefined};
 use napi_derive::napi;
 use napi_sys as sys;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::argument::{Flag, Number, Text, Unread, thrown};
 use super::deliver::list_oids;
@@ -23,12 +23,12 @@ use super::event_json::host_value;
 use super::request_buffer::milliseconds;
 use super::value::{Env, Fault};
 use crate::base::Error;
-use crate::config::{self, Wanted};
+use crate::config::{self, Tls, Wanted};
 use crate::connection::{self, StatementId};
 use crate::pool::{EndOptions, Status};
 
 /// In the order of a pool's life.
-pub(super) static SELDOM: [(&CStr, sys::napi_callback); 15] = [
+pub(super) static SELDOM: [(&CStr, sys::napi_callback); 16] = [
     (c"wantedFiles", Some(wanted_files_c_callback)),
     (c"createPool", Some(create_pool_c_callback)),
     (c"parameterTypes", Some(parameter_types_c_callback)),
@@ -42,6 +42,7 @@ pub(super) static SELDOM: [(&CStr, sys::napi_callback); 15] = [
     (c"ready", Some(ready_c_callback)),
     (c"status", Some(status_c_callback)),
     (c"cluster", Some(cluster_c_callback)),
+    (c"answerSsl", Some(answer_ssl_c_callback)),
     (c"setHosts", Some(set_hosts_c_callback)),
     (c"end", Some(end_c_callback)),
 ];
@@ -54,8 +55,7 @@ type Perhaps = Either<String, Undefined>;
 #[napi(catch_unwind, no_export)]
 fn wanted_files(env: napi::Env, options: Text) -> napi::Result<String> {
     enter(env, |_, _| {
-        let options = serde_json::from_str(&options.0)
-            .map_err(|error| Error::internal(format!("the options are no JSON: {error}")))?;
+        let options = parse_options(&options.0)?;
         let Wanted { root_cert, cert, key, crl, password, system } =
             config::wanted_from_json(&options)?;
         let json = json!({
@@ -74,9 +74,7 @@ fn wanted_files(env: napi::Env, options: Text) -> napi::Result<String> {
 #[napi(catch_unwind, no_export)]
 fn create_pool(env: napi::Env, options: Text, deliver: Unread) -> napi::Result<sys::napi_value> {
     enter(env, |env, environment| {
-        let options = serde_json::from_str(&options.0)
-            .map_err(|error| Error::internal(format!("the options are no JSON: {error}")))?;
-        let config = config::from_json(&options)?;
+        let config = config::from_json(&parse_options(&options.0)?)?;
         let object = env.create_object()?;
         environment.open(env, config, deliver.0, object)?;
         Ok(object)
@@ -204,6 +202,26 @@ fn cluster(env: napi::Env, handle: Number) -> napi::Result<String> {
     })
 }
 
+/// `answerSsl(handle, question, optionsJson, why)`: the options with an answer of the function `ssl`
+/// in its place, or why there is none. An empty text means that there is one.
+#[napi(catch_unwind, no_export)]
+fn answer_ssl(
+    env: napi::Env,
+    handle: Number,
+    question: Number,
+    options: Text,
+    why: Text,
+) -> napi::Result<()> {
+    enter(env, |_, environment| {
+        let answer = match why.0.is_empty() {
+            true => read_tls(&options.0).map_err(|error| error.message().to_owned()),
+            false => Err(why.0),
+        };
+        environment.late(handle.0, |reactor| reactor.answer_ssl(question.0, answer));
+        Ok(())
+    })
+}
+
 /// `setHosts(handle, hostsJson)`
 #[napi(catch_unwind, no_export)]
 fn set_hosts(env: napi::Env, handle: Number, hosts: Text) -> napi::Result<()> {
@@ -232,6 +250,15 @@ fn end(
         client.request(request.0, |reactor| reactor.end(request.0, options))?;
         Ok(())
     })
+}
+
+fn parse_options(json: &str) -> Result<Value, Error> {
+    serde_json::from_str(json)
+        .map_err(|error| Error::internal(format!("the options are no JSON: {error}")))
+}
+
+fn read_tls(json: &str) -> Result<Tls, Error> {
+    Ok(config::from_json(&parse_options(json)?)?.tls)
 }
 
 /// Runs `body` with the environment's state. Its errors and panics are thrown.

@@ -62,6 +62,10 @@ pub enum ReactorEvent {
     },
     Event(PoolEvent),
     Lookup(Lookup),
+    /// The function of the option `ssl` is to be asked.
+    Ssl {
+        question: u32,
+    },
     /// A defect was found in the middle of some work. This reactor does nothing more, and all
     /// requests without an answer have failed.
     Poisoned(Error),
@@ -237,6 +241,9 @@ impl Io {
         }
         while let Some(lookup) = self.sockets.next_lookup() {
             self.events.push_back(ReactorEvent::Lookup(lookup));
+        }
+        if let Some(question) = self.sockets.next_question() {
+            self.events.push_back(ReactorEvent::Ssl { question });
         }
         has_heard
     }

@@ -21,7 +21,10 @@ use crate::connection::Security;
 use crate::pool::ConnectionId;
 use crate::tls::{Facts, Negotiation, Trust};
 
+mod asking;
 mod securing;
+
+use asking::Questions;
 
 /// How long the handshakes of one turn may take together. The one that exceeds it is finished,
 /// and whichever comes after it has the next turn, which follows at once.
@@ -103,6 +106,12 @@ enum Opening {
         host: Arc<Host>,
         runners: Vec<(Token, Target)>,
     },
+    /// The race is won, and the function of the option `ssl` has yet to answer.
+    Asking {
+        token: Token,
+        question: u32,
+        others: Vec<SocketAddr>,
+    },
     /// The race is won, and the stream is being encrypted.
     Securing {
         token: Token,
@@ -123,8 +132,10 @@ pub(super) struct Sockets {
     unread: VecDeque<Token>,
     opened: VecDeque<Opened>,
     lookups: VecDeque<Lookup>,
-    /// `None` if TLS is never used.
+    /// `None` if TLS is never used, or no question was answered yet.
     trust: Option<Trust>,
+    /// `None` if the option `ssl` is no function.
+    questions: Option<Questions>,
     /// By the names of hosts, how the last session with TLS was encrypted. Plain text is refused at
     /// such a host from then on.
     encrypted: BTreeMap<Arc<str>, Facts>,
@@ -150,7 +161,11 @@ impl Sockets {
             unread: VecDeque::new(),
             opened: VecDeque::new(),
             lookups: VecDeque::new(),
-            trust: Trust::new(&config.tls, clock::of_certificates())?,
+            trust: match config.tls.is_asked {
+                true => None,
+                false => Trust::new(&config.tls, clock::of_certificates())?,
+            },
+            questions: config.tls.is_asked.then(Questions::default),
             encrypted: BTreeMap::new(),
             handshakes_may_take: HANDSHAKES,
             handshakes: VecDeque::new(),
@@ -219,7 +234,7 @@ impl Sockets {
             Opening::Resolving { lookup, host, port, last } if *lookup == token => {
                 Some((*connection, Arc::clone(host), *port, std::mem::take(last)))
             }
-            Opening::Resolving { .. } | Opening::Racing { .. } | Opening::Securing { .. } => None,
+            _ => None,
         });
         let Some((connection, host, port, last)) = waiting else { return };
         match answer {
@@ -244,7 +259,7 @@ impl Sockets {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let racing = self.opening.values().filter_map(|opening| match opening {
             Opening::Racing { race, .. } => race.deadline(),
-            Opening::Resolving { .. } | Opening::Securing { .. } => None,
+            Opening::Resolving { .. } | Opening::Asking { .. } | Opening::Securing { .. } => None,
         });
         racing.chain(self.cancel_requests.deadline()).min()
     }
@@ -336,7 +351,8 @@ impl Sockets {
         let (race, runners) = match self.opening.get_mut(&connection) {
             Some(Opening::Racing { race, runners, .. }) => (race, runners),
             Some(Opening::Securing { .. }) => return self.list_handshake(token),
-            Some(Opening::Resolving { .. }) | None => return,
+            // Whatever has come is read once the question is answered.
+            Some(Opening::Resolving { .. } | Opening::Asking { .. }) | None => return,
         };
         let Some(place) = runners.iter().position(|(runner, _)| *runner == token) else { return };
         match stream.socket.progress() {
@@ -419,7 +435,9 @@ impl Sockets {
             Some(Opening::Racing { runners, .. }) => {
                 runners.into_iter().for_each(|(token, _)| self.drop_stream(token));
             }
-            Some(Opening::Securing { token, .. }) => self.drop_stream(token),
+            Some(Opening::Asking { token, .. } | Opening::Securing { token, .. }) => {
+                self.drop_stream(token);
+            }
             Some(Opening::Resolving { .. }) | None => {}
         }
         if let Some(token) = self.open.remove(&connection) {
@@ -520,7 +538,7 @@ impl Sockets {
             runners.into_iter().for_each(|(loser, _)| self.drop_stream(loser));
         }
         self.set_blocked(token, false);
-        self.secure(connection, token, target, others);
+        self.secure(connection, token, others);
     }
 
     /// The address that an open connection over TCP has reached.

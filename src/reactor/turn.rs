@@ -15,7 +15,7 @@ use super::sockets::Sockets;
 use super::system_error::{Unreached, not_started};
 use super::timer::Timer;
 use crate::base::{Error, ErrorClass, Instant, Outcome};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Tls};
 use crate::connection::StatementId;
 use crate::pool::{EndOptions, HostStatus, Pool, Query, QueryFlags, Status};
 use crate::tls::Facts;
@@ -184,6 +184,12 @@ impl Reactor {
     /// Takes the answer to a [`Lookup`](super::Lookup).
     pub fn resolved(&mut self, token: u32, answer: Result<Vec<IpAddr>, Unreached>) {
         self.io.sockets.resolved(self.clock.now(), token, answer);
+        self.flush();
+    }
+
+    /// Takes the answer to a [`ReactorEvent::Ssl`], or why there is none.
+    pub fn answer_ssl(&mut self, question: u32, answer: Result<Tls, String>) {
+        self.io.sockets.answer(question, answer);
         self.flush();
     }
 

@@ -248,6 +248,10 @@ layouts! {
             /// UTF-16 units of the host.
             units,
         }
+        /// The function of the option `ssl` is to be asked.
+        SSL 9 SslWords {
+            question,
+        }
     }
 }
 

@@ -52,6 +52,7 @@ const SELDOM = {
   ready: ['number', 'number'],
   status: ['number'],
   cluster: ['number'],
+  answerSsl: ['number', 'number', 'text', 'text'],
   setHosts: ['number', 'text'],
   end: ['number', 'number', 'number', 'flag'],
 };

@@ -48,6 +48,8 @@ const options: PoolOptions = {
 const pool: Pool = createPool(options);
 createPool('postgres://u:p@h1,h2/db', { poolSize: 3, ssl: true });
 createPool({ ssl: 'verify-full' });
+createPool({ ssl: () => true });
+createPool({ ssl: async () => ({ ca: 'pem' }) });
 // @ts-expect-error there is no such mode
 createPool({ ssl: 'on' });
 library.createPool({ connectionString: 'postgres://u:p@h1,h2/db' });

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::super::socket::{Target, Token};
+use super::super::socket::Token;
 use super::super::system_error::Unreached;
 use super::super::transport::{self, Secured};
 use super::{Opened, Opening, Sockets, Stream};
@@ -17,11 +17,24 @@ impl Sockets {
         &mut self,
         connection: ConnectionId,
         token: Token,
-        target: &Target,
+        others: Vec<SocketAddr>,
+    ) {
+        match self.question(token) {
+            Some(question) => {
+                self.opening.insert(connection, Opening::Asking { token, question, others });
+            }
+            None => self.negotiate(connection, token, others),
+        }
+    }
+
+    pub(super) fn negotiate(
+        &mut self,
+        connection: ConnectionId,
+        token: Token,
         others: Vec<SocketAddr>,
     ) {
         let negotiation = match (&self.trust, self.streams.get(&token)) {
-            (Some(trust), Some(Stream { host, .. })) => {
+            (Some(trust), Some(Stream { host, target, .. })) => {
                 trust.negotiate(host, target.is_local(), self.encrypted.contains_key(&host.name))
             }
             _ => Ok(None),

@@ -42,6 +42,7 @@ leaf pss rsa:2048 rsa localhost "$HERE" \
   '-sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:48 -sha384'
 leaf ed25519 "$EC" ed localhost "$HERE"
 leaf client "$EC" ec hyperion ''
+leaf renewed "$EC" ec hyperion ''
 leaf stranger "$EC" other hyperion ''
 
 # As PostgreSQL's manual makes them (18.9.5): without extensions, and signed by themselves.
