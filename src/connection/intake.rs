@@ -133,9 +133,10 @@ impl Connection {
             match split(rest, phase, &self.intake.limits)? {
                 Split::Frame(frame) => {
                     rest = rest.get(frame.len..).unwrap_or_default();
-                    self.intake.laborious += labour(frame.tag, frame.len);
                     self.frame(now, &frame, shared)?;
-                    self.intake.ends_whole = frame.tag == READY_FOR_QUERY && rest.is_empty();
+                    if frame.tag == READY_FOR_QUERY {
+                        self.intake.ends_whole = rest.is_empty();
+                    }
                 }
                 Split::Begun { tag, body, came } if body >= LONG && phase == Phase::Session => {
                     match self.begin_long(tag, body)? {
@@ -233,10 +234,13 @@ impl Connection {
         frame: &Frame<'_>,
         shared: &mut Shared<'_>,
     ) -> Result<(), Error> {
-        match &mut self.state {
-            State::Session(session) | State::Asking { session, .. } if frame.tag == DATA_ROW => {
-                session.row(frame.body)
-            }
+        if frame.tag == DATA_ROW
+            && let State::Session(session) | State::Asking { session, .. } = &mut self.state
+        {
+            return session.row(frame.body);
+        }
+        self.intake.laborious += labour(frame.tag, frame.len);
+        match self.state {
             State::Session(_) | State::Asking { .. } => {
                 self.session_message(now, backend::parse(frame)?, shared)
             }

@@ -22,7 +22,7 @@ use super::command::CommandTag;
 use super::flight::is_of_text;
 use super::held::{Held, Unrun};
 use super::prelude::Prelude;
-use super::rows::{ROW_OVERHEAD, Rows, TooLarge};
+use super::rows::{Rows, TooLarge};
 use super::step::{Sending, Step};
 use super::steps::Next;
 use crate::base::body::NoMemory;
@@ -38,8 +38,9 @@ use crate::connection::statement::script::Copied;
 use crate::connection::statement::staleness::{INSUFFICIENT_PRIVILEGE, Relies, staleness};
 use crate::connection::statement::{Description, StatementId};
 use crate::protocol::backend::{BackendMessage, Field};
-use crate::protocol::data_row::{check_data_row, check_long_row};
 use crate::types::{Shape, Verbatim};
+
+mod row_messages;
 
 /// Bytes that a result takes in addition to its rows.
 const RESULT_OVERHEAD: usize = 2 * size_of::<StatementResult>();
@@ -159,52 +160,6 @@ impl Exchange {
         Arc::new(Shape::with_verbatim(fields, &self.verbatim))
     }
 
-    /// A DataRow, by far the most frequent message.
-    pub(in crate::connection) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
-        if let (Step::Types, Flight::Steps(steps)) = (self.step, &mut self.flight) {
-            steps.row(body);
-            return Ok(());
-        }
-        if self.takes_row(body.len())? {
-            check_data_row(body, self.columns())?;
-            let pushed = self.rows.push(body);
-            self.note(pushed);
-        }
-        Ok(())
-    }
-
-    /// Begins a row that comes in parts. Returns whether the parts are wanted.
-    pub(in crate::connection) fn begin_row(&mut self, length: usize) -> Result<bool, Error> {
-        if !self.takes_row(length)? {
-            return Ok(false);
-        }
-        let begun = self.rows.begin();
-        Ok(self.note(begun))
-    }
-
-    pub(in crate::connection) fn row_part(&mut self, part: &[u8], left: usize) -> bool {
-        let extended = self.rows.extend(part, left);
-        self.note(extended)
-    }
-
-    pub(in crate::connection) fn end_row(&mut self) -> Result<(), Error> {
-        let columns = self.columns();
-        check_long_row(self.rows.end(), columns)
-    }
-
-    fn columns(&self) -> usize {
-        self.shape.as_ref().map_or(0, |shape| shape.columns().len())
-    }
-
-    fn takes_row(&mut self, length: usize) -> Result<bool, Error> {
-        match (&self.shape, self.step) {
-            (_, Step::Execute) if self.too_large.is_some() => Ok(false),
-            (Some(_), Step::Execute) if self.drops_rows => Ok(false),
-            (Some(_), Step::Execute) => Ok(self.hold(length + ROW_OVERHEAD)),
-            _ => Err(self.unexpected("DataRow")),
-        }
-    }
-
     /// Counts bytes that are to be held, and returns whether they may be.
     fn hold(&mut self, bytes: usize) -> bool {
         self.held = self.held.saturating_add(bytes);
@@ -212,13 +167,6 @@ impl Exchange {
             self.give_up(TooLarge::ForLimit);
         }
         self.too_large.is_none()
-    }
-
-    fn note(&mut self, kept: Result<(), NoMemory>) -> bool {
-        if kept.is_err() {
-            self.give_up(TooLarge::ForMemory);
-        }
-        kept.is_ok()
     }
 
     fn give_up(&mut self, why: TooLarge) {

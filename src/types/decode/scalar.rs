@@ -163,7 +163,7 @@ pub(super) enum Read<'a> {
     Composed,
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn read(value: &[u8], scalar: Scalar) -> Option<Read<'_>> {
     Some(match scalar {
         Scalar::BoolBinary => Read::Bool(bool_from_binary(value)?),
