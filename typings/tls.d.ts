@@ -28,12 +28,15 @@ export interface SslOptions {
   /** The key of `cert`: PKCS #1, PKCS #8 or SEC 1. */
   key?: string | NodeJS.ArrayBufferView | KeyObject | null | undefined;
   /** The passphrase of `key`. */
-  passphrase?: string | null | undefined;
+  passphrase?: string | NodeJS.ArrayBufferView | null | undefined;
   /** Lists of revoked certificates. */
   crl?: SslMaterial | null | undefined;
   /** The name that is sent and verified in place of the host's own. */
   servername?: string | null | undefined;
-  /** `false` verifies nothing. Default: true, unless `sslmode` says otherwise. */
+  /**
+   * `false` verifies nothing, also where `ca` is given. Default: true, unless `sslmode` is
+   * `no-verify`. Beside `sslmode=verify-ca` the name is not verified.
+   */
   rejectUnauthorized?: boolean | null | undefined;
   /** Default: `'TLSv1.2'`. */
   minVersion?: 'TLSv1.2' | 'TLSv1.3' | null | undefined;

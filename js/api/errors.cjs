@@ -263,6 +263,7 @@ const SHOWN = 64;
 function shown(value) {
   switch (typeof value) {
     case 'string':
+      if (value.includes('-----BEGIN')) return 'a text in PEM (not shown: it may hold a key)';
       return JSON.stringify(value.length > SHOWN ? `${value.slice(0, SHOWN)}...` : value);
     case 'object':
       if (value === null) return 'null';

@@ -61,6 +61,13 @@ function keyOf(subject, value, passphrase) {
   if (one instanceof KeyObject) return exported(subject, one);
   const given = typeof one === 'string' ? Buffer.from(one) : bytesOf(one);
   if (given === undefined) throw wrongOption(subject, 'a string, Buffer or KeyObject', value);
+  if (isGiven(passphrase) && typeof passphrase !== 'string' && !ArrayBuffer.isView(passphrase)) {
+    // Node's own error would show it.
+    const kind = Array.isArray(passphrase) ? 'an array' : `of type ${typeof passphrase}`;
+    throw configurationError(
+      `the passphrase of ${subject} must be a string or Buffer, and is ${kind}`,
+    );
+  }
   const forms = given.includes(PEM)
     ? [{ key: given, format: 'pem' }]
     : KEY_TYPES.map((type) => ({ key: given, format: 'der', type }));
@@ -108,10 +115,16 @@ function withFiles(addon, json) {
 }
 
 function read(key, file) {
+  // Node's error would show the key.
+  if (file.includes(PEM)) {
+    const advice = `'${key}' in the connection string is a file's path, and not its content`;
+    throw configurationError(`${advice}: give certificates and keys in option 'ssl'`);
+  }
   try {
     return fs.readFileSync(file);
-  } catch ({ message }) {
-    throw configurationError(`'${key}' in the connection string can't be read: ${message}`);
+  } catch ({ code, message }) {
+    const why = code === 'ERR_INVALID_ARG_VALUE' ? 'it is no path' : message;
+    throw configurationError(`'${key}' in the connection string can't be read: ${why}`);
   }
 }
 

@@ -43,10 +43,14 @@ pub(super) fn kind(value: &Value) -> String {
     kind.to_owned()
 }
 
-/// A text in quotes, unless it looks as if it contained a password: a connection string in the
-/// wrong place, or cut in the wrong place.
+/// A text in quotes, unless it looks as if it contained a secret: a connection string in the wrong
+/// place, or cut in the wrong place, or a key in PEM where something else is expected.
 pub(super) fn quote(text: &str) -> String {
-    if text.contains("://") || text.char_indices().any(|(at, letter)| at > 0 && letter == '@') {
+    if text.contains("-----BEGIN") {
+        "a text in PEM (not shown: it may hold a key)".to_owned()
+    } else if text.contains("://")
+        || text.char_indices().any(|(at, letter)| at > 0 && letter == '@')
+    {
         "a text with '://' or '@' in it (not shown: it may hold a password)".to_owned()
     } else {
         format!("{:?}", cut(text))

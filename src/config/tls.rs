@@ -158,9 +158,9 @@ impl TlsDraft {
         let path = || (!value.is_empty()).then(|| value.to_owned());
         match key {
             "sslmode" => self.set_word(subject, value)?,
-            // JDBC's spelling, which libpq takes for this.
+            // As `pg` and pgjdbc, whose key it is. libpq takes it for sslmode=require.
             "ssl" => match value {
-                "true" | "1" => self.word = Some(SslMode::Require),
+                "true" | "1" => self.word = Some(SslMode::VerifyFull),
                 "false" | "0" => self.word = Some(SslMode::Disable),
                 _ => return Err(refuse(subject, "true or false", &quote(value))),
             },
@@ -311,12 +311,20 @@ impl TlsDraft {
                      of them",
                 ));
             }
-            (Some(word), Some(true)) if word < SslMode::VerifyCa => {
+            (Some(_), Some(true)) if self.is_no_verify => {
                 return Err(error(
-                    "option 'ssl.rejectUnauthorized' is true, but 'sslmode' does not ask to verify the server: \
-                     say sslmode=verify-full",
+                    "option 'ssl.rejectUnauthorized' is true, but 'sslmode' is no-verify: give one of them",
                 ));
             }
+            // An object verifies unless it says otherwise. A hoster's string with sslmode=require
+            // would take the check of the name away.
+            (Some(SslMode::Prefer | SslMode::Require), None)
+                if *is_object && !self.is_no_verify =>
+            {
+                Some(SslMode::VerifyFull)
+            }
+            // The same as the option `ssl: 'require'`: without it, an object is verify-full.
+            (Some(SslMode::Prefer), Some(false)) => Some(SslMode::Require),
             (Some(word), _) => Some(word),
             (None, Some(false)) => Some(SslMode::Require),
             (None, _) if *is_object => Some(SslMode::VerifyFull),
@@ -375,11 +383,11 @@ impl TlsDraft {
             contents.and_then(|contents| contents.get(name)?.as_str()).map(str::to_owned)
         };
         let is_default = asked.is_none() && !self.says_anything() && !requires_binding;
-        let Given { server_name, ca, cert, key, crl, .. } = self.option;
+        let Given { rejects, server_name, ca, cert, key, crl, .. } = self.option;
         let given = ca.or_else(|| self.files.root_cert.is_some().then(|| content("ca")).flatten());
         let roots = match (given, mode) {
-            // Of sslmode=no-verify its name says what it means.
-            (Some(_), _) if self.is_no_verify => Roots::None,
+            // Of both, the name says what it means.
+            (Some(_), _) if self.is_no_verify || rejects == Some(false) => Roots::None,
             (Some(given), _) => Roots::Given(given),
             (None, SslMode::VerifyFull) => Roots::System(content("system").unwrap_or_default()),
             (None, SslMode::VerifyCa) => {

@@ -50,8 +50,13 @@ impl Trust {
         };
         let server_name = match &tls.server_name {
             Some(name) => Some(server_name(name).ok_or_else(|| {
+                // A key has got there before, whose text has more than one line.
+                let shown = match name.contains(char::is_whitespace) {
+                    true => "a text with white space".to_owned(),
+                    false => format!("{name:?}"),
+                };
                 configuration(format!(
-                    "option 'ssl.servername' is no host name or address: {name:?}"
+                    "option 'ssl.servername' is no host name or address, but {shown}"
                 ))
             })?),
             None => None,

@@ -100,6 +100,13 @@ test('the name is verified as Node does it', async () => {
     assert.equal(await ask(at(host)), true, host);
   }
   await isRefused(at('db.example.com'), 'HYPERION_TLS', /is for localhost, 127\.0\.0\.1/);
+  // A hoster's string must not take the check of the name away.
+  for (const word of ['sslmode=require', 'sslmode=prefer', 'ssl=true']) {
+    await isRefused({ ...uri(word, 'db.example.com'), ssl }, 'HYPERION_TLS', /is for localhost/);
+    const unverified = { ...ssl, rejectUnauthorized: false };
+    if (word === 'ssl=true') continue;
+    assert.equal(await ask({ ...uri(word, 'db.example.com'), ssl: unverified }), true, word);
+  }
   assert.equal(await ask(at('db.example.com', { servername: 'localhost' })), true);
   assert.equal(
     await ask(uri(`sslmode=verify-ca&sslrootcert=${certificate('ca-ec.crt')}`, 'db.example.com')),
@@ -205,6 +212,12 @@ test('a client shows its certificate, whose key may have any form', async () => 
   const wrong = [
     [{ ...ssl, key: encrypted, passphrase: 'shut' }, /the passphrase is wrong|can be read/],
     [{ ...ssl, key: encrypted }, /passphrase/],
+    [{ ...ssl, key: encrypted, passphrase: 77123477 }, /string or Buffer, and is of type number/],
+    [{ ...ssl, key: encrypted, passphrase: { text: 'open' } }, /is of type object/],
+    [{ ...ssl, key: encrypted, passphrase: ['open'] }, /is an array/],
+    [{ servername: pem('client.key') }, /servername/],
+    [{ minVersion: pem('client.key') }, /not shown/],
+    [pem('client.key'), /not shown/],
     [{ ...ssl, key: pem('stranger.key') }, /KEY_VALUES_MISMATCH/],
     [ssl, /its key/],
     [{ ...ssl, key: 'rubbish' }, /no private key/],
@@ -233,7 +246,8 @@ test('options that contradict each other are refused', () => {
   const wrong = [
     [uri('sslmode=disable'), { ssl: true }, /different things/],
     [uri('sslmode=verify-full'), { ssl: { rejectUnauthorized: false } }, /give one of them/],
-    [uri('sslmode=require'), { ssl: { rejectUnauthorized: true } }, /verify-full/],
+    [uri('sslmode=no-verify'), { ssl: { rejectUnauthorized: true } }, /give one of them/],
+    [uri(`sslmode=require&sslkey=${encodeURIComponent(pem('client.key'))}`), {}, /a file's path/],
     [uri('sslmode=disable&sslcert=/x'), {}, /turns TLS off|can't be read/],
     [uri('sslmode=verify-ca'), {}, /needs a CA/],
     [uri('sslmode=require&sslrootcert=system'), {}, /needs sslmode=verify-full/],

@@ -16,6 +16,7 @@ fn read(query: &str, ssl: &Value) -> Result<Tls, Error> {
 fn modes_mean_what_libpq_and_node_mean() {
     let given = || Roots::Given("CA".to_owned());
     let system = || Roots::System("S".to_owned());
+    let unverified = json!({ "rejectUnauthorized": false });
     let table = [
         ("", json!(null), SslMode::Prefer, Roots::None),
         ("", json!(true), SslMode::VerifyFull, system()),
@@ -23,19 +24,28 @@ fn modes_mean_what_libpq_and_node_mean() {
         ("", json!("require"), SslMode::Require, Roots::None),
         ("", json!({}), SslMode::VerifyFull, system()),
         ("", json!({ "ca": "CA" }), SslMode::VerifyFull, given()),
-        ("", json!({ "rejectUnauthorized": false }), SslMode::Require, Roots::None),
+        ("", unverified.clone(), SslMode::Require, Roots::None),
         ("", json!({ "rejectUnauthorized": true }), SslMode::VerifyFull, system()),
         ("sslmode=allow", json!(null), SslMode::Disable, Roots::None),
         ("sslmode=require", json!(null), SslMode::Require, Roots::None),
         ("sslmode=require&sslrootcert=x", json!(null), SslMode::Require, given()),
-        ("sslmode=require", json!({ "ca": "CA" }), SslMode::Require, given()),
+        ("sslmode=require", json!({ "ca": "CA" }), SslMode::VerifyFull, given()),
+        ("sslmode=prefer", json!({ "ca": "CA" }), SslMode::VerifyFull, given()),
+        ("sslmode=require", json!({ "servername": "s" }), SslMode::VerifyFull, system()),
+        ("requiressl=1", json!({}), SslMode::VerifyFull, system()),
+        ("ssl=true", json!({ "ca": "CA" }), SslMode::VerifyFull, given()),
+        ("sslmode=verify-ca", json!({ "ca": "CA" }), SslMode::VerifyCa, given()),
+        ("sslmode=no-verify", json!({ "ca": "CA" }), SslMode::Require, Roots::None),
+        ("sslmode=prefer", unverified.clone(), SslMode::Require, Roots::None),
+        ("sslmode=require&sslrootcert=x", unverified.clone(), SslMode::Require, Roots::None),
+        ("", json!({ "rejectUnauthorized": false, "ca": "CA" }), SslMode::Require, Roots::None),
         ("sslmode=verify-full", json!(null), SslMode::VerifyFull, system()),
         ("sslmode=verify-full&sslrootcert=x", json!(null), SslMode::VerifyFull, given()),
         ("sslmode=verify-ca&sslrootcert=x", json!(null), SslMode::VerifyCa, given()),
         ("sslrootcert=system", json!(null), SslMode::VerifyFull, system()),
         ("sslmode=no-verify", json!(null), SslMode::Require, Roots::None),
         ("sslmode=no-verify&sslrootcert=x", json!(null), SslMode::Require, Roots::None),
-        ("ssl=true", json!(null), SslMode::Require, Roots::None),
+        ("ssl=true", json!(null), SslMode::VerifyFull, system()),
         ("requiressl=1", json!(null), SslMode::Require, Roots::None),
         ("requiressl=0&sslcompression=0", json!(null), SslMode::Prefer, Roots::None),
         ("sslmode=verify-full", json!(true), SslMode::VerifyFull, system()),
@@ -81,7 +91,7 @@ fn a_function_is_asked_for_all_but_the_mode_and_the_channel_binding() {
     assert!(tls.is_asked && !tls.is_default);
     assert_eq!((tls.mode, tls.roots), (SslMode::VerifyFull, Roots::None));
     assert_eq!(tls.channel_binding, ChannelBinding::Require);
-    assert_eq!(read("sslmode=require", &asked).unwrap().mode, SslMode::Require);
+    assert_eq!(read("sslmode=require", &asked).unwrap().mode, SslMode::VerifyFull);
     assert!(read("sslmode=disable", &asked).is_err());
     let string = "postgres://u@h/?sslmode=verify-full&sslcert=c&sslkey=k";
     let options = json!({ "connectionString": string, "ssl": asked });
