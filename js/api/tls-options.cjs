@@ -63,9 +63,9 @@ function keyOf(subject, value, passphrase) {
   if (given === undefined) throw wrongOption(subject, 'a string, Buffer or KeyObject', value);
   if (isGiven(passphrase) && typeof passphrase !== 'string' && !ArrayBuffer.isView(passphrase)) {
     // Node's own error would show it.
-    const kind = Array.isArray(passphrase) ? 'an array' : `of type ${typeof passphrase}`;
+    const kind = Array.isArray(passphrase) ? 'an array' : `a value of type ${typeof passphrase}`;
     throw configurationError(
-      `the passphrase of ${subject} must be a string or Buffer, and is ${kind}`,
+      `the passphrase of ${subject} must be a string or Buffer, not ${kind}`,
     );
   }
   const forms = given.includes(PEM)

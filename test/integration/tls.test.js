@@ -212,9 +212,12 @@ test('a client shows its certificate, whose key may have any form', async () => 
   const wrong = [
     [{ ...ssl, key: encrypted, passphrase: 'shut' }, /the passphrase is wrong|can be read/],
     [{ ...ssl, key: encrypted }, /passphrase/],
-    [{ ...ssl, key: encrypted, passphrase: 77123477 }, /string or Buffer, and is of type number/],
-    [{ ...ssl, key: encrypted, passphrase: { text: 'open' } }, /is of type object/],
-    [{ ...ssl, key: encrypted, passphrase: ['open'] }, /is an array/],
+    [
+      { ...ssl, key: encrypted, passphrase: 77123477 },
+      /string or Buffer, not a value of type number/,
+    ],
+    [{ ...ssl, key: encrypted, passphrase: { text: 'open' } }, /of type object/],
+    [{ ...ssl, key: encrypted, passphrase: ['open'] }, /not an array/],
     [{ servername: pem('client.key') }, /servername/],
     [{ minVersion: pem('client.key') }, /not shown/],
     [pem('client.key'), /not shown/],
