@@ -7,14 +7,15 @@ const { classes, fromThrown, isRetryable, withStackFrom } = require('./api/error
 const { native } = require('./native/loader.cjs');
 const { translate } = require('./api/pool-options.cjs');
 const { Pool } = require('./api/pool.cjs');
-const { withFiles } = require('./api/tls-options.cjs');
+const { readSurroundings } = require('./api/surroundings.cjs');
 
 function createPool(options, moreOptions) {
   try {
-    const { json, ssl, ...own } = translate(options, moreOptions);
+    const { json, env, ssl, ...own } = translate(options, moreOptions);
     const addon = native();
-    if (ssl !== undefined) own.ssl = async () => withFiles(addon, await ssl());
-    return new Pool(addon, withFiles(addon, json), own);
+    const surroundings = readSurroundings(addon, json, env);
+    if (ssl !== undefined) own.ssl = async () => surroundings.withTls(await ssl());
+    return new Pool(addon, surroundings.json, own);
   } catch (thrown) {
     throw withStackFrom(createPool, fromThrown(thrown));
   }

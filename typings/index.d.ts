@@ -7,7 +7,9 @@
 
 import type { EventEmitter } from 'node:events';
 import type { LookupAddress } from 'node:dns';
+import type { URL } from 'node:url';
 
+import type { ConnectionOptions } from './connection-options.js';
 import type { QueryEvent } from './logging.js';
 import type { HostStatus, PoolEvents, PoolStatus } from './status.js';
 import type { SslFunction, SslMode, SslOptions } from './tls.js';
@@ -26,25 +28,7 @@ export type TargetSessionAttrs =
  * Here and in the options of every call, `null` means the same as `undefined`: the option is not
  * set.
  */
-export interface PoolOptions {
-  /** A URI as libpq reads it. The other options override what it says. */
-  connectionString?: string | null | undefined;
-  /**
-   * The hosts of the cluster, in any order: `'host'`, `'host:port'`, `'[v6]:port'`, the folder of a
-   * Unix socket (`'/run/postgresql'`), or a socket in Linux's abstract namespace (`'@name'`). At
-   * most 64. As one string they are separated by commas. Default: `'localhost'`.
-   */
-  hosts?: readonly string[] | string | null | undefined;
-  /** One host; the same as `hosts` with one entry. */
-  host?: string | null | undefined;
-  /** For hosts that name no port of their own. Default: 5432. */
-  port?: number | null | undefined;
-  /** The role to log in as. Needed, here or in the connection string. */
-  user?: string | null | undefined;
-  /** For SCRAM-SHA-256, MD5 and password authentication. Never shown anywhere. */
-  password?: string | null | undefined;
-  /** Default: the same as `user`. */
-  database?: string | null | undefined;
+export interface PoolOptions extends ConnectionOptions {
   /**
    * Which hosts a session may be on. In `'read-write'` and `'primary'` one host serves, in all
    * other modes every host that fits. `'prefer-standby'` takes standbys, and other hosts while
@@ -575,14 +559,15 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
  */
 export function createPool(options: PoolOptions): Pool;
 /**
- * @param connectionString
+ * @param connectionString the option of that name:
  * `postgres://user:password@host1:5432,host2/database?target_session_attrs=read-write`
  */
 export function createPool(
-  connectionString: string,
+  connectionString: string | URL,
   options?: Omit<PoolOptions, 'connectionString'> | null,
 ): Pool;
 
+export * from './connection-options.js';
 export * from './errors.js';
 export * from './logging.js';
 export * from './status.js';

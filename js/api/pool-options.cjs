@@ -12,22 +12,30 @@ const { askSsl, translateSsl } = require('./tls-options.cjs');
 const DEEPEST = 2;
 
 /**
- * `createPool(options)`, `createPool(connectionString)`, `createPool(connectionString, options)`.
+ * `createPool(options)`, `createPool(connectionString)`, `createPool(connectionString, options)`. A
+ * connection string may be a URL.
  */
 function translate(first, second) {
-  const given = typeof first === 'string' ? withString(first, second) : first;
+  const given = isConnectionString(first) ? withString(textOf(first), second) : first;
   if (given === undefined || given === null || typeof given !== 'object' || Array.isArray(given)) {
     return { json: JSON.stringify(sayable(given, 0)), lookup: undefined, types: undefined };
   }
   const { lookup, types, longStackTraces, ...all } = { __proto__: null, ...given };
-  const { logger, logParameters, slowQueryMs, name, ...others } = all;
+  const { logger, logParameters, slowQueryMs, name, env, ...others } = all;
+  // The addon has names of this form for what is read beside the options.
+  const hidden = Object.keys(others).find((key) => key.startsWith('$'));
+  if (hidden !== undefined) throw configurationError(`unknown option '${hidden}'`);
   if (isGiven(lookup) && typeof lookup !== 'function') {
     throw wrongOption(`option 'lookup'`, 'a function like dns.lookup', lookup);
   }
   if (isGiven(longStackTraces) && typeof longStackTraces !== 'boolean') {
     throw wrongOption(`option 'longStackTraces'`, 'true or false', longStackTraces);
   }
+  if (isGiven(env) && typeof env !== 'boolean') {
+    throw wrongOption(`option 'env'`, 'true or false', env);
+  }
   const watching = readWatching({ logger, logParameters, slowQueryMs, name });
+  others.connectionString = textOf(others.connectionString);
   const { ssl } = others;
   if (isGiven(ssl)) others.ssl = translateSsl(ssl);
   // A class instance may have options as its properties; a Map has no properties of its own.
@@ -35,6 +43,7 @@ function translate(first, second) {
   const said = sayable(isEmptyInstance ? given : others, 0);
   return {
     json: JSON.stringify(said),
+    env: env ?? true,
     ssl: typeof ssl === 'function' ? askAnew(ssl, said) : undefined,
     lookup: lookup ?? undefined,
     types,
@@ -47,6 +56,13 @@ function translate(first, second) {
 function askAnew(ssl, { password: _, ...kept }) {
   return async () => JSON.stringify({ ...kept, ssl: sayable(await askSsl(ssl), 1) });
 }
+
+/** Whether it is a URL, of any realm. */
+const isUrl = (given) => Object.prototype.toString.call(given) === '[object URL]';
+
+const isConnectionString = (given) => typeof given === 'string' || isUrl(given);
+
+const textOf = (given) => (isUrl(given) ? given.href : given);
 
 /** What an Observer takes. */
 function readWatching(given) {

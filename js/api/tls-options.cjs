@@ -1,6 +1,6 @@
 'use strict';
 
-// The option `ssl`, and the files that the connection string names: what Node takes as a
+// The option `ssl`, and the files that libpq's keys name: what Node takes as a
 // certificate or a key becomes text in PEM, which is all that the addon reads. No key is put into
 // an error.
 
@@ -97,34 +97,31 @@ function reasonOf({ code, message }) {
   return /bad decrypt|maybe wrong password/i.test(message) ? 'the passphrase is wrong' : message;
 }
 
-/** The options with what `sslrootcert`, `sslcert`, `sslkey` and `sslcrl` name, as the addon wants it. */
-function withFiles(addon, json) {
-  const { ca, cert, key, crl, passphrase, system } = JSON.parse(addon.wantedFiles(json));
+/** What `sslrootcert`, `sslcert`, `sslkey` and `sslcrl` name, as the addon wants it. */
+function readTlsFiles({ ca, cert, key, crl, passphrase, system }) {
   const contents = {};
   if (isGiven(ca)) contents.ca = read('sslrootcert', ca).toString('latin1');
   if (isGiven(cert)) contents.cert = read('sslcert', cert).toString('latin1');
   if (isGiven(crl)) contents.crl = read('sslcrl', crl).toString('latin1');
   if (isGiven(key)) {
     refuseOpenKey(key);
-    const subject = `'sslkey' in the connection string`;
-    contents.key = keyOf(subject, read('sslkey', key), passphrase ?? undefined);
+    contents.key = keyOf(`'sslkey'`, read('sslkey', key), passphrase ?? undefined);
   }
   if (system) contents.system = trustedCAs();
-  if (Object.keys(contents).length === 0) return json;
-  return JSON.stringify({ ...JSON.parse(json), $tls: contents });
+  return contents;
 }
 
 function read(key, file) {
   // Node's error would show the key.
   if (file.includes(PEM)) {
-    const advice = `'${key}' in the connection string is a file's path, and not its content`;
+    const advice = `'${key}' is a file's path, and not its content`;
     throw configurationError(`${advice}: give certificates and keys in option 'ssl'`);
   }
   try {
     return fs.readFileSync(file);
   } catch ({ code, message }) {
     const why = code === 'ERR_INVALID_ARG_VALUE' ? 'it is no path' : message;
-    throw configurationError(`'${key}' in the connection string can't be read: ${why}`);
+    throw configurationError(`'${key}' can't be read: ${why}`);
   }
 }
 
@@ -136,7 +133,7 @@ function refuseOpenKey(file) {
   const forbidden = stat.uid === 0 ? 0o037 : 0o077;
   if (stat.isFile() && (stat.mode & forbidden) !== 0) {
     throw configurationError(
-      `'sslkey' in the connection string: others can read ${file}; say chmod 600, or 640 if root owns it`,
+      `'sslkey': others can read ${file}; say chmod 600, or 640 if root owns it`,
     );
   }
 }
@@ -157,4 +154,4 @@ async function askSsl(ssl) {
   throw wrongOption(`what the function of option 'ssl' gives`, 'an object or true', given);
 }
 
-module.exports = { askSsl, translateSsl, withFiles };
+module.exports = { askSsl, readTlsFiles, translateSsl };

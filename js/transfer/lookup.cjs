@@ -1,7 +1,10 @@
 'use strict';
 
 // The look-up of a host's name by `dns.lookup`, or by the function of the user's in its place, which
-// may throw, reject, or answer with anything.
+// may throw, reject, or answer with anything. A link-local address with the name of its interface
+// (`fe80::1%eth0`) is looked up here.
+
+const os = require('node:os');
 
 /**
  * Calls `answer` once, with the addresses as a list with commas, or with why there are none as the
@@ -28,6 +31,12 @@ function lookUp(lookup, host, answer) {
     }
     answer(ips, why);
   };
+  if (host.includes('%')) {
+    const address = numbered(host);
+    const error = new Error(`${host}: there is no such network interface with an IPv6 address`);
+    done(address === undefined ? error : null, address);
+    return;
+  }
   const fail = (thrown) => done(thrown ?? new Error('the look-up failed'));
   try {
     const returned = lookup(host, { all: true }, done);
@@ -47,9 +56,20 @@ function ipsOf(addresses) {
   const ips = [];
   for (let n = 0; n < list.length && n < MOST_ADDRESSES; n += 1) {
     const entry = list[n];
-    ips.push(entry?.address ?? entry);
+    const ip = entry?.address ?? entry;
+    ips.push(typeof ip === 'string' && ip.includes('%') ? (numbered(ip) ?? ip) : ip);
   }
   return ips.join(',');
+}
+
+/** The address with the number of its interface in place of the name, or undefined. */
+function numbered(ip) {
+  const [address, zone] = ip.split('%');
+  if (/^\d+$/.test(zone)) return ip;
+  const interfaces = os.networkInterfaces();
+  const own = Object.hasOwn(interfaces, zone) ? interfaces[zone] : [];
+  const scope = own.map(({ scopeid }) => scopeid).find((scopeid) => scopeid > 0);
+  return scope === undefined ? undefined : `${address}%${scope}`;
 }
 
 /** In the form that `src/node/entry.rs` reads. */

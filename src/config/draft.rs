@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::hosts::{Address, DEFAULT_PORT, Place};
 use super::refusal::{error, quote, refuse, refuse_nul};
-use super::tls::TlsDraft;
-use super::{Config, LoadBalance, Pipelining, RoleCheck, TargetSessionAttrs, Tls};
+use super::tls::{CONTENTS, TlsDraft};
+use super::{Config, LoadBalance, Passfile, Pipelining, RoleCheck, TargetSessionAttrs, Tls};
 use crate::base::Error;
 
 /// The most bytes of all parameters. A server accepts no StartupMessage above 10,000 bytes
@@ -47,6 +47,11 @@ const RESERVED: [(&str, &str); 6] = [
     ("replication", "replication connections are not offered"),
 ];
 
+/// The name by which the operating system knows the user of this process, if it may be used.
+pub(super) const LOGIN_NAME: &str = "$loginName";
+/// The contents of the password file.
+pub(super) const PASSFILE: &str = "$passfile";
+
 /// The setting by which a host is fenced.
 const READ_ONLY: &str = "default_transaction_read_only";
 
@@ -57,6 +62,14 @@ pub(super) struct Draft {
     pub(super) addresses: Vec<Address>,
     pub(super) port: u16,
     pub(super) tls: TlsDraft,
+    /// The application's name where no other is given.
+    pub(super) fallback_name: Option<String>,
+    /// The file of passwords that is named.
+    pub(super) passfile: Option<String>,
+    /// The run-time parameters of the option `parameters`.
+    pub(super) parameters: Vec<String>,
+    /// What is said and changes nothing, in sentences for the user.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Draft {
@@ -66,6 +79,7 @@ impl Draft {
             port: DEFAULT_PORT,
             user: String::new(),
             password: None,
+            passfile: Passfile::default(),
             database: String::new(),
             mode: TargetSessionAttrs::ReadWrite,
             load_balance: LoadBalance::Random,
@@ -90,6 +104,8 @@ impl Draft {
             liveness_check: Duration::from_secs(2),
             keep_alive: true,
             keep_alive_delay: Duration::from_secs(10),
+            keep_alive_interval: None,
+            keep_alive_count: None,
             // Keepalive probes only idle connections. If a host dies while data is under way to it,
             // Linux sends the data again for some 15 minutes before it reports that. Half a minute
             // outlasts a change of routes or the move of a machine, and no call waits longer for a
@@ -108,8 +124,16 @@ impl Draft {
             max_queue: 1_000_000,
             tls: Tls::default_of_pools(),
         };
-        let tls = TlsDraft::default();
-        Self { config, addresses: vec![default_address()], port: DEFAULT_PORT, tls }
+        Self {
+            config,
+            addresses: vec![default_address()],
+            port: DEFAULT_PORT,
+            tls: TlsDraft::default(),
+            fallback_name: None,
+            passfile: None,
+            parameters: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     pub(super) fn set_mode(&mut self, subject: &str, name: &str) -> Result<(), Error> {
@@ -169,8 +193,7 @@ impl Draft {
         name: &str,
         value: &str,
     ) -> Result<(), Error> {
-        let given = &self.config.parameters;
-        if given.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+        if self.parameters.iter().any(|known| known.eq_ignore_ascii_case(name)) {
             return Err(error(format!(
                 "{subject} and 'parameters.{name}' say the same: give one of them"
             )));
@@ -178,15 +201,23 @@ impl Draft {
         self.set_parameter(subject, name, value)
     }
 
-    /// `contents`: those of the files that the options name.
-    pub(super) fn finish(self, contents: Option<&Value>) -> Result<Config, Error> {
-        let Self { mut config, addresses, port, tls } = self;
+    /// `options` hold the contents of the files that they name.
+    pub(super) fn finish(self, options: &Value) -> Result<Config, Error> {
+        let Self { mut config, addresses, port, tls, fallback_name, .. } = self;
+        let text = |key: &str| options.get(key).and_then(Value::as_str);
+        if config.user.is_empty()
+            && let Some(name) = text(LOGIN_NAME)
+        {
+            name.clone_into(&mut config.user);
+        }
         if config.user.is_empty() {
             return Err(error(
-                "option 'user' is missing: give the name of a role, as an option or in the connection \
-                 string (the environment is not read)",
+                "option 'user' is missing: give the name of a role, as an option, in the connection string or \
+                 as PGUSER",
             ));
         }
+        config.application_name = config.application_name.or(fallback_name);
+        config.passfile = text(PASSFILE).map(Passfile::new).unwrap_or_default();
         if config.database.is_empty() {
             config.database.clone_from(&config.user);
         }
@@ -198,7 +229,7 @@ impl Draft {
             return Err(error(message));
         }
         refuse_long_startup(&config)?;
-        config.tls = tls.finish(contents)?;
+        config.tls = tls.finish(options.get(CONTENTS))?;
         config.port = port;
         config.hosts = addresses
             .into_iter()

@@ -32,6 +32,10 @@ pub(super) enum Place {
     Ip(IpAddr),
     /// A link-local address, with the number of its interface.
     Scoped(Ipv6Addr, u32),
+    /// A link-local address, with the name of its interface, which Node looks up.
+    Zoned(String),
+    /// A name whose address is given. The port of the address means nothing.
+    Pinned(String, SocketAddr),
     Directory(String),
     Abstract(String),
 }
@@ -50,8 +54,14 @@ impl Place {
             return Some(Self::Ip(ip));
         }
         if text.contains(':') {
-            let (ip, scope) = text.split_once('%')?;
-            return Some(Self::Scoped(ip.parse().ok()?, scope.parse().ok()?));
+            let (ip, zone) = text.split_once('%')?;
+            let ip: Ipv6Addr = ip.parse().ok()?;
+            if let Ok(scope) = zone.parse() {
+                return Some(Self::Scoped(ip, scope));
+            }
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
+            let is_name = !zone.is_empty() && zone.bytes().all(plain);
+            return is_name.then(|| Self::Zoned(text.to_owned()));
         }
         let wrong = |letter: char| {
             letter.is_whitespace() || letter.is_control() || "/@,?#[]%\\\"'".contains(letter)
@@ -72,7 +82,7 @@ impl Address {
                 None if behind.is_empty() => None,
                 None => return None,
             };
-            return matches!(place, Place::Ip(IpAddr::V6(_)) | Place::Scoped(..))
+            return matches!(place, Place::Ip(IpAddr::V6(_)) | Place::Scoped(..) | Place::Zoned(_))
                 .then_some(Self { place, port });
         }
         let is_socket = text.starts_with(['/', '@']);
@@ -97,6 +107,11 @@ impl Address {
             Place::Scoped(ip, scope) => {
                 let address = SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope));
                 (address.to_string(), Endpoint::Ip(address))
+            }
+            Place::Zoned(name) => (format!("[{name}]:{port}"), Endpoint::Name { name, port }),
+            Place::Pinned(name, mut address) => {
+                address.set_port(port);
+                (format!("{name}({}):{port}", address.ip()), Endpoint::Pinned { name, address })
             }
             Place::Directory(directory) => {
                 let path = socket_name(&directory, port)?;
@@ -197,6 +212,9 @@ mod tests {
         check("[::1]", "[::1]:5433", ip("[::1]:5433"));
         check("[2001:DB8::1]:6000", "[2001:db8::1]:6000", ip("[2001:db8::1]:6000"));
         check("[fe80::1%2]:6000", "[fe80::1%2]:6000", ip("[fe80::1%2]:6000"));
+        let zoned = name("fe80::1%eth0", 5433);
+        check("fe80::1%eth0", "[fe80::1%eth0]:5433", zoned);
+        check("[fe80::1%eth0]:1", "[fe80::1%eth0]:1", name("fe80::1%eth0", 1));
         check("/tmp", "/tmp:5433", unix("/tmp/.s.PGSQL.5433"));
         check("/a:b/c", "/a:b/c:5433", unix("/a:b/c/.s.PGSQL.5433"));
         let name = b"pg/.s.PGSQL.5433".to_vec();
@@ -227,7 +245,9 @@ mod tests {
             "[::1]1",
             "[::1]:",
             "[1.2.3.4]:1",
-            "fe80::1%eth0",
+            "fe80::1%",
+            "fe80::1%a/b",
+            "h%eth0",
             "h 1",
             "h\0",
             "a/b",

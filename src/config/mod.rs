@@ -9,16 +9,58 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod conninfo;
 mod draft;
 mod hosts;
+mod keys;
+#[cfg(test)]
+mod libpq_tests;
 mod limits;
 mod options;
+mod passfile;
 mod refusal;
+mod service;
+mod settings;
+mod source;
 mod tls;
 mod uri;
 
 pub use options::{from_json, hosts_from_json, wanted_from_json};
-pub use tls::{ChannelBinding, Identity, Roots, SslMode, TlsVersion, Wanted};
+pub use passfile::Passfile;
+pub use tls::{ChannelBinding, Identity, Roots, SslMode, TlsVersion};
+
+/// What must be read for the options, by JavaScript. Passing it beside the options may show that
+/// more must be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub root_cert: Option<String>,
+    pub cert: Option<String>,
+    pub key: Option<String>,
+    pub crl: Option<String>,
+    /// The passphrase of the key's file.
+    pub password: Option<String>,
+    /// The CAs that Node trusts.
+    pub system: bool,
+    /// If there is one, nothing else is known yet.
+    pub service: Option<Service>,
+    pub passfile: Option<PassfileName>,
+    /// What the user must be told of the options: sentences.
+    pub warnings: Vec<String>,
+}
+
+/// A service, and the file that defines it if that is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub name: String,
+    pub file: Option<String>,
+}
+
+/// The file of passwords.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PassfileName {
+    Given(String),
+    Default,
+}
 
 /// The options of a pool, checked and with their defaults filled in.
 #[derive(Clone, Debug)]
@@ -31,6 +73,8 @@ pub struct Config {
     pub user: String,
     /// `None` for a login without a password, which is the default.
     pub password: Option<Secret>,
+    /// The passwords of hosts where none is given. Default: none.
+    pub passfile: Passfile,
     /// Default: the user's name.
     pub database: String,
     /// Default: `ReadWrite`.
@@ -74,6 +118,11 @@ pub struct Config {
     pub keep_alive: bool,
     /// How long a connection is silent before the operating system probes it. Default: 10 s.
     pub keep_alive_delay: Duration,
+    /// The time between probes that have no answer; `None`, the default, for 5 s.
+    pub keep_alive_interval: Option<Duration>,
+    /// How many probes without an answer end a connection; `None`, the default, leaves that to the
+    /// operating system.
+    pub keep_alive_count: Option<u32>,
     /// How long sent data may stay unacknowledged before the operating system gives the connection
     /// up; `None` leaves that to the system. Default: 30 s.
     pub tcp_user_timeout: Option<Duration>,
@@ -99,6 +148,14 @@ pub struct Config {
     pub max_queue: usize,
     /// Default: TLS for hosts that are not this machine and have it, without verification.
     pub tls: Tls,
+}
+
+impl Config {
+    /// The password for a host: the one that was given, or that of the password file.
+    pub fn password_for(&self, host: &Host) -> Option<Secret> {
+        let of_file = || self.passfile.find(host, &self.database, &self.user);
+        self.password.clone().or_else(of_file)
+    }
 }
 
 /// What is asked of TLS.
@@ -163,6 +220,12 @@ pub struct Host {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     Ip(SocketAddr),
+    /// A name that is not looked up, since its address is given (`hostaddr`). Certificates and the
+    /// password file go by the name.
+    Pinned {
+        name: String,
+        address: SocketAddr,
+    },
     /// A name that Node looks up, anew for every connection attempt.
     Name {
         name: String,

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::draft::Draft;
+use super::draft::{Draft, LOGIN_NAME, PASSFILE};
 use super::limits::{KEEP_ALIVE_MILLISECONDS, MILLISECONDS, SERVER_MILLISECONDS};
 use super::refusal::{cut, error, kind, refuse, refuse_nul, show, unknown};
+use super::settings::{ENVIRONMENT, SERVICES, Settings};
 use super::tls::CONTENTS;
-use super::{Config, Host, Secret, Wanted, hosts, uri};
+use super::{Config, Host, PassfileName, Secret, Service, Wanted, hosts};
 use crate::base::Error;
 
 /// How many milliseconds the server waits longer for an idle transaction than the pool.
@@ -64,20 +65,32 @@ const KNOWN: [&str; 39] = [
 ];
 
 /// Options that are never passed down: `js/api/pool-options.cjs` handles them.
-const OF_JAVASCRIPT: [&str; 7] =
-    ["logParameters", "logger", "longStackTraces", "lookup", "name", "slowQueryMs", "types"];
+const OF_JAVASCRIPT: [&str; 8] =
+    ["env", "logParameters", "logger", "longStackTraces", "lookup", "name", "slowQueryMs", "types"];
 
 /// Reads a pool's options. A value that JSON can't express comes as `{"$given": "a function"}`.
 pub fn from_json(options: &Value) -> Result<Config, Error> {
-    draft(options)?.finish(options.get(CONTENTS))
+    draft(options)?.0.finish(options)
 }
 
 /// The files that the options name, and that must be read before [`from_json`].
 pub fn wanted_from_json(options: &Value) -> Result<Wanted, Error> {
-    draft(options)?.tls.wanted()
+    let (draft, service) = draft(options)?;
+    if service.is_some() {
+        return Ok(Wanted { service, ..Wanted::default() });
+    }
+    let mut wanted = draft.tls.wanted()?;
+    wanted.passfile = match draft.passfile {
+        _ if draft.config.password.is_some() => None,
+        Some(file) => Some(PassfileName::Given(file)),
+        None => Some(PassfileName::Default),
+    };
+    wanted.warnings = draft.warnings;
+    Ok(wanted)
 }
 
-fn draft(options: &Value) -> Result<Draft, Error> {
+/// The options, and the service whose file must be read first.
+fn draft(options: &Value) -> Result<(Draft, Option<Service>), Error> {
     let object = match options {
         Value::Object(object) if !object.contains_key("$given") => object,
         other => return Err(refuse("the options", "an object", &kind(other))),
@@ -87,9 +100,12 @@ fn draft(options: &Value) -> Result<Draft, Error> {
     }
     let mut draft = Draft::new();
     // The other options override the connection string, wherever it stands among them.
-    if let Some(text) = object.get("connectionString") {
-        uri::apply(&mut draft, string("connectionString", text, kind)?)?;
-    }
+    let text = object.get("connectionString").map(|text| match text {
+        Value::String(text) => Ok(text.as_str()),
+        other => Err(refuse(&subject("connectionString"), "a string or a URL", &kind(other))),
+    });
+    let settings = Settings::collect(text.transpose()?, object)?;
+    settings.apply(&mut draft, object)?;
     for (name, value) in object {
         apply(&mut draft, name, value)?;
     }
@@ -97,7 +113,7 @@ fn draft(options: &Value) -> Result<Draft, Error> {
     for (name, value) in object {
         apply_own_parameter(&mut draft, name, value)?;
     }
-    Ok(draft)
+    Ok((draft, settings.service))
 }
 
 /// Reads another list of hosts for an existing pool, in the forms of the option `hosts`.
@@ -161,7 +177,7 @@ fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
         "channelBinding" => {
             draft.tls.set_channel_binding(&subject(name), string(name, value, show)?)?;
         }
-        CONTENTS => {}
+        CONTENTS | ENVIRONMENT | SERVICES | LOGIN_NAME | PASSFILE => {}
         "maxQueue" => config.max_queue = size(name, value, QUEUE_SIZES)?,
         _ => return Err(unknown_option(name)),
     }
@@ -178,6 +194,7 @@ fn apply_parameters(draft: &mut Draft, name: &str, value: &Value) -> Result<(), 
         // A parameter may contain a secret of the user's own extension.
         let text = string(&path, value, kind)?;
         draft.set_parameter(&subject(&path), parameter, text)?;
+        draft.parameters.push(parameter.clone());
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::refusal::{error, kind, quote, refuse, show, unknown};
-use super::{Secret, Tls};
+use super::{Secret, Tls, Wanted};
 use crate::base::Error;
 
 /// The key of the options under which the contents of files come.
@@ -90,19 +90,6 @@ pub enum ChannelBinding {
     Require,
 }
 
-/// What must be read for the options, by JavaScript.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    pub root_cert: Option<String>,
-    pub cert: Option<String>,
-    pub key: Option<String>,
-    pub crl: Option<String>,
-    /// The passphrase of the key's file.
-    pub password: Option<String>,
-    /// The CAs that Node trusts.
-    pub system: bool,
-}
-
 /// The option `ssl`.
 #[derive(Clone, Debug, Default)]
 struct Given {
@@ -131,6 +118,8 @@ pub(super) struct TlsDraft {
     oldest: Option<TlsVersion>,
     newest: Option<TlsVersion>,
     channel_binding: Option<ChannelBinding>,
+    /// Prisma's `sslaccept=strict`.
+    pub(super) is_strict: bool,
 }
 
 impl Tls {
@@ -218,6 +207,14 @@ impl TlsDraft {
         })?;
         (self.word, self.is_no_verify) = (Some(mode), is_no_verify);
         Ok(())
+    }
+
+    /// Verifies the server where `is_strict` asks for it, unless TLS is off or the option `ssl` says
+    /// what is verified.
+    pub(super) fn verify_strictly(&mut self, has_option: bool) {
+        if self.is_strict && !has_option && self.word != Some(SslMode::Disable) {
+            self.word = Some(SslMode::VerifyFull);
+        }
     }
 
     fn set_negotiation(&mut self, subject: &str, value: &str) -> Result<(), Error> {

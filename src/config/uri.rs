@@ -1,35 +1,11 @@
-//! The connection string: a URI in libpq's form (PostgreSQL manual, 34.1.1.2).
+//! The connection string as a URI in libpq's form (PostgreSQL manual, 34.1.1.2).
 //!
 //! An error shows a part of the text only if no password can be in it: a `/` or `@` that was not
 //! percent-encoded moves parts of the password into the host, the port or the database.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
-
-use super::draft::{Draft, default_address};
-use super::hosts::{Address, Place, check_count, parse_port};
-use super::limits::{KEEP_ALIVE_MILLISECONDS, MILLISECONDS};
-use super::refusal::{error, quote, refuse, unknown};
-use super::{Secret, tls};
+use super::refusal::{error, quote};
+use super::source::{Pair, SUBJECT};
 use crate::base::Error;
-
-const KEYS: [&str; 13] = [
-    "application_name",
-    "connect_timeout",
-    "dbname",
-    "host",
-    "keepalives",
-    "keepalives_idle",
-    "load_balance_hosts",
-    "options",
-    "password",
-    "port",
-    "target_session_attrs",
-    "tcp_user_timeout",
-    "user",
-];
-
-const SUBJECT: &str = "the connection string";
 
 /// The parts of the text, still percent-encoded.
 #[derive(Default)]
@@ -42,24 +18,22 @@ struct Parts<'a> {
     query: Option<&'a str>,
 }
 
-/// The hosts and the ports, as two lists. The query may replace either.
-#[derive(Default)]
-struct Lists {
-    hosts: Vec<String>,
-    ports: Vec<String>,
-}
-
-pub(super) fn apply(draft: &mut Draft, text: &str) -> Result<(), Error> {
+/// Reads what follows the scheme. As in libpq, a part that is empty is not given.
+pub(super) fn parse(text: &str) -> Result<Vec<Pair>, Error> {
     let parts = split(text)?;
-    let mut lists = split_hosts(parts.hosts)?;
-    if let Some(user) = parts.user {
-        draft.config.user = decode("user", user)?;
+    let mut pairs = Vec::new();
+    for (key, text) in
+        [("user", parts.user), ("password", parts.password), ("dbname", parts.database)]
+    {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            pairs.push((key.to_owned(), decode(key, text)?));
+        }
     }
-    if let Some(password) = parts.password {
-        draft.config.password = Secret::from_option(&decode("password", password)?);
-    }
-    if let Some(database) = parts.database {
-        draft.config.database = decode("database", database)?;
+    let (hosts, ports) = split_hosts(parts.hosts)?;
+    for (key, list) in [("host", hosts), ("port", ports)] {
+        if list.iter().any(|entry| !entry.is_empty()) {
+            pairs.push((key.to_owned(), list.join(",")));
+        }
     }
     for pair in parts.query.into_iter().flat_map(|query| query.split('&')) {
         if pair.is_empty() {
@@ -69,20 +43,14 @@ pub(super) fn apply(draft: &mut Draft, text: &str) -> Result<(), Error> {
         let (key, value) = pair
             .split_once('=')
             .ok_or_else(|| error(format!("{SUBJECT} has a query key without '='")))?;
-        let key = decode("query key", key)?;
-        let value = decode(&key, value)?;
-        apply_key(draft, &mut lists, &key, &value)?;
+        let key = decode("query key", key.trim_ascii())?;
+        let value = decode(&key, value.trim_ascii())?;
+        pairs.push((key, value));
     }
-    draft.addresses = join(&lists)?;
-    Ok(())
+    Ok(pairs)
 }
 
-fn split(text: &str) -> Result<Parts<'_>, Error> {
-    let Some(rest) =
-        text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"))
-    else {
-        return Err(error(format!("{SUBJECT} must begin with 'postgres://' or 'postgresql://'")));
-    };
+fn split(rest: &str) -> Result<Parts<'_>, Error> {
     let mut parts = Parts::default();
     let mut rest = rest;
     // As in libpq, the text before the first '@' names the user, unless a '/' comes first.
@@ -117,8 +85,9 @@ fn split(text: &str) -> Result<Parts<'_>, Error> {
     Ok(parts)
 }
 
-fn split_hosts(text: &str) -> Result<Lists, Error> {
-    let mut lists = Lists::default();
+/// The hosts and the ports, as two lists of the same length.
+fn split_hosts(text: &str) -> Result<(Vec<String>, Vec<String>), Error> {
+    let (mut hosts, mut ports) = (Vec::new(), Vec::new());
     for (index, entry) in text.split(',').enumerate() {
         let (host, port) = match entry.strip_prefix('[') {
             Some(rest) => {
@@ -133,105 +102,14 @@ fn split_hosts(text: &str) -> Result<Lists, Error> {
             }
             None => entry.split_once(':').unwrap_or((entry, "")),
         };
-        lists.hosts.push(decode("host", host)?);
-        lists.ports.push(decode("port", port)?);
+        hosts.push(decode("host", host)?);
+        ports.push(decode("port", port)?);
     }
-    Ok(lists)
-}
-
-fn join(lists: &Lists) -> Result<Vec<Address>, Error> {
-    let Lists { hosts, ports } = lists;
-    check_count(SUBJECT, hosts.len())?;
-    if ports.len() != 1 && ports.len() != hosts.len() {
-        let allowed = format!("one, or one for each of its {} hosts", hosts.len());
-        let subject = format!("the ports of {SUBJECT}");
-        return Err(refuse(&subject, &allowed, &ports.len().to_string()));
-    }
-    let every = ports.iter().cycle();
-    let address = |(index, (host, port)): (usize, (&String, &String))| {
-        let mut address = match host.as_str() {
-            "" => default_address(),
-            host => {
-                Address { place: Place::parse(host).ok_or_else(|| no_host(index))?, port: None }
-            }
-        };
-        if !port.is_empty() {
-            address.port = Some(parse_port(port).ok_or_else(|| no_port(index))?);
-        }
-        Ok(address)
-    };
-    hosts.iter().zip(every).enumerate().map(address).collect()
-}
-
-fn apply_key(draft: &mut Draft, lists: &mut Lists, key: &str, value: &str) -> Result<(), Error> {
-    let list = || value.split(',').map(str::to_owned).collect();
-    let config = &mut draft.config;
-    match key {
-        "user" => value.clone_into(&mut config.user),
-        "password" => config.password = Secret::from_option(value),
-        "dbname" => value.clone_into(&mut config.database),
-        "host" => lists.hosts = list(),
-        "port" => lists.ports = list(),
-        "application_name" => config.application_name = Some(value.to_owned()),
-        "target_session_attrs" => draft.set_mode(&subject(key), value)?,
-        "load_balance_hosts" => check_load_balance(draft, value)?,
-        "options" => draft.set_parameter(&subject(key), key, value)?,
-        "connect_timeout" => {
-            let seconds = 1..=MILLISECONDS.end() / 1000;
-            config.connect_timeout = Duration::from_secs(integer(key, value, seconds)?);
-        }
-        "keepalives" => config.keep_alive = integer(key, value, 0..=1)? == 1,
-        "keepalives_idle" => {
-            let seconds = integer(key, value, 0..=KEEP_ALIVE_MILLISECONDS.end() / 1000)?;
-            // 0 asks for a default. The system's two hours are no use to a pool, so the pool's own
-            // default stays.
-            if seconds > 0 {
-                config.keep_alive_delay = Duration::from_secs(seconds);
-            }
-        }
-        "tcp_user_timeout" => {
-            let timeout = Duration::from_millis(integer(key, value, 0..=*MILLISECONDS.end())?);
-            config.tcp_user_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
-        }
-        _ if tls::KEYS.contains(&key) => draft.tls.set_key(&subject(key), key, value)?,
-        _ => {
-            return Err(unknown(
-                "key in the connection string",
-                key,
-                &[&KEYS[..], &tls::KEYS].concat(),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// libpq's default, `disable`, tries hosts in the order of the list. This client tries all at once.
-fn check_load_balance(draft: &mut Draft, value: &str) -> Result<(), Error> {
-    let subject = subject("load_balance_hosts");
-    match value {
-        "random" => draft.set_load_balance(&subject, value),
-        _ => Err(refuse(&subject, "'random', or be left out", &quote(value))),
-    }
-}
-
-fn subject(key: &str) -> String {
-    format!("'{key}' in the connection string")
-}
-
-fn integer(key: &str, value: &str, allowed: RangeInclusive<u64>) -> Result<u64, Error> {
-    let is_digits = value.bytes().all(|byte| byte.is_ascii_digit());
-    value.parse().ok().filter(|number| is_digits && allowed.contains(number)).ok_or_else(|| {
-        let (from, to) = allowed.into_inner();
-        refuse(&subject(key), &format!("an integer from {from} to {to}"), &quote(value))
-    })
+    Ok((hosts, ports))
 }
 
 fn no_host(index: usize) -> Error {
     error(format!("{SUBJECT}: host {} is no host name, address or socket directory", index + 1))
-}
-
-fn no_port(index: usize) -> Error {
-    error(format!("{SUBJECT}: the port of host {} must be an integer from 1 to 65535", index + 1))
 }
 
 /// Decodes percent-encoding. `part` names the part in errors, and the text itself is never shown.
@@ -254,11 +132,13 @@ fn decode(part: &str, text: &str) -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-    use crate::config::{Config, from_json};
+    use crate::config::{Config, Secret, from_json};
 
     fn read(text: &str) -> Result<Config, Error> {
         from_json(&json!({ "connectionString": text }))
@@ -336,14 +216,11 @@ mod tests {
             ("postgres://u@h?sslkeys=/etc/x", format!("unknown key {in_string} \"sslkeys\"")),
             ("postgres://u@h?dbnam=x", "did you mean 'dbname'?".to_owned()),
             ("postgres://u@h?sslmode=on", "must be one of disable, allow, prefer".to_owned()),
-            (
-                "postgres://u@h?connect_timeout=0",
-                "an integer from 1 to 2147483, not \"0\"".to_owned(),
-            ),
+            ("postgres://u@h?connect_timeout=x", "an integer from 0 to 2147483".to_owned()),
             ("postgres://u@h?connect_timeout=+1", "an integer from".to_owned()),
             (
-                "postgres://u@h?load_balance_hosts=disable",
-                "must be 'random', or be left out, not \"disable\"".to_owned(),
+                "postgres://u@h?load_balance_hosts=x",
+                "must be one of disable, random, not \"x\"".to_owned(),
             ),
             ("postgres://u@h?target_session_attrs=x", "one of read-write, ".to_owned()),
             ("postgres://u@h?options=-cdefault_transaction_read_only=0", "must not set".to_owned()),

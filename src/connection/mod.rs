@@ -56,6 +56,7 @@ pub use statement::summary::summarize;
 pub use statement::{Description, Form, Statement, StatementId, Statements};
 
 use crate::base::{Error, ErrorClass, Instant};
+use crate::config::Secret;
 use crate::protocol::frontend;
 
 #[derive(Debug)]
@@ -77,6 +78,8 @@ const ROUND_REQUEST: usize = 1024;
 pub struct Connection {
     host: Arc<str>,
     state: State,
+    /// The password of this host, until the login begins, if it has one of its own.
+    password: Option<Secret>,
     /// When the login began.
     connected_at: Instant,
     parameters: Parameters,
@@ -102,6 +105,7 @@ impl Connection {
         Self {
             host,
             state: State::Opening { deadline },
+            password: None,
             connected_at: Instant::ORIGIN,
             parameters: Parameters::default(),
             intake: Intake::default(),
@@ -113,6 +117,11 @@ impl Connection {
             written: 0,
             events: VecDeque::new(),
         }
+    }
+
+    /// Gives the password to log in with, in place of that of the options.
+    pub fn set_password(&mut self, password: Option<Secret>) {
+        self.password = password;
     }
 
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>, shared: &mut Shared<'_>) {

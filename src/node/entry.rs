@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // Node-API is C. A comment at each call says why it is right.
 
 use std::ffi::{CStr, c_void};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ptr::{from_ref, null, null_mut};
 use std::rc::Rc;
@@ -193,10 +193,14 @@ fn parse_lookup_error(error: &str) -> Unreached {
     Unreached { why: text("message").unwrap_or_else(|| "the look-up failed".to_owned()), cause }
 }
 
-/// Drops addresses that can't be used (`fe80::1%eth0` names an interface), unless all are such.
-fn parse_addresses(addresses: &str) -> Result<Vec<IpAddr>, Unreached> {
-    let usable: Vec<IpAddr> =
-        addresses.split(',').filter_map(|ip| ip.trim().parse().ok()).collect();
+/// Drops addresses that can't be used (`fe80::1%eth0` names an interface), unless all are such. All
+/// have the port 0.
+fn parse_addresses(addresses: &str) -> Result<Vec<SocketAddr>, Unreached> {
+    let parse = |ip: &str| match ip.contains('%') {
+        true => format!("[{ip}]:0").parse().ok(),
+        false => Some(SocketAddr::new(ip.parse().ok()?, 0)),
+    };
+    let usable: Vec<SocketAddr> = addresses.split(',').filter_map(|ip| parse(ip.trim())).collect();
     if usable.is_empty() && !addresses.is_empty() {
         let why = format!("no usable address in '{addresses}'");
         return Err(Unreached { why, cause: None });

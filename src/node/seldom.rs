@@ -23,7 +23,7 @@ use super::event_json::host_value;
 use super::request_buffer::milliseconds;
 use super::value::{Env, Fault};
 use crate::base::Error;
-use crate::config::{self, Tls, Wanted};
+use crate::config::{self, PassfileName, Tls, Wanted};
 use crate::connection::{self, StatementId};
 use crate::pool::{EndOptions, Status};
 
@@ -56,8 +56,14 @@ type Perhaps = Either<String, Undefined>;
 fn wanted_files(env: napi::Env, options: Text) -> napi::Result<String> {
     enter(env, |_, _| {
         let options = parse_options(&options.0)?;
-        let Wanted { root_cert, cert, key, crl, password, system } =
+        let Wanted { root_cert, cert, key, crl, password, system, service, passfile, warnings } =
             config::wanted_from_json(&options)?;
+        let service = service.map(|it| json!({ "name": it.name, "file": it.file }));
+        let passfile = match passfile {
+            Some(PassfileName::Given(file)) => json!(file),
+            Some(PassfileName::Default) => json!(true),
+            None => json!(null),
+        };
         let json = json!({
             "ca": root_cert,
             "cert": cert,
@@ -65,6 +71,9 @@ fn wanted_files(env: napi::Env, options: Text) -> napi::Result<String> {
             "crl": crl,
             "passphrase": password,
             "system": system,
+            "service": service,
+            "passfile": passfile,
+            "warnings": warnings,
         });
         Ok(json.to_string())
     })

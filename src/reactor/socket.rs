@@ -68,6 +68,8 @@ pub type PrepareSocket = fn(Descriptor, Option<Duration>);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
     keep_alive: Option<Duration>,
+    probe_again: Duration,
+    probes: Option<u32>,
     user_timeout: Option<Duration>,
     pub(super) prepare: Option<PrepareSocket>,
 }
@@ -76,6 +78,8 @@ impl Options {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             keep_alive: config.keep_alive.then_some(config.keep_alive_delay),
+            probe_again: config.keep_alive_interval.unwrap_or(PROBE_AGAIN),
+            probes: config.keep_alive_count,
             user_timeout: config.tcp_user_timeout,
             prepare: None,
         }
@@ -184,7 +188,12 @@ fn set_tcp_options(socket: &socket2::Socket, options: &Options) -> io::Result<()
     if let Some(delay) = options.keep_alive {
         let keep_alive = TcpKeepalive::new().with_time(delay);
         #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", windows))]
-        let keep_alive = keep_alive.with_interval(PROBE_AGAIN);
+        let keep_alive = keep_alive.with_interval(options.probe_again);
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", windows))]
+        let keep_alive = match options.probes {
+            Some(count) => keep_alive.with_retries(count),
+            None => keep_alive,
+        };
         socket.set_tcp_keepalive(&keep_alive)?;
     }
     // This is set before the connect, since it bounds the handshake's packets too.
@@ -234,7 +243,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let target = Target::Ip(listener.local_addr().unwrap());
         let check = |keep_alive: Option<Duration>, user_timeout: Option<Duration>| {
-            let options = Options { keep_alive, user_timeout, prepare: None };
+            let (probe_again, probes) = (PROBE_AGAIN, Some(3));
+            let options = Options { keep_alive, probe_again, probes, user_timeout, prepare: None };
             let Socket { inner } = Socket::connect(&target, &options).unwrap().0;
             assert!(inner.tcp_nodelay().unwrap());
             assert_eq!(inner.keepalive().unwrap(), keep_alive.is_some());

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -208,7 +208,7 @@ impl Sockets {
             return self.start_race(now, connection, host, vec![Target::Ip(address)], &[]);
         }
         let target = match &host.endpoint {
-            Endpoint::Ip(address) => Target::Ip(*address),
+            Endpoint::Ip(address) | Endpoint::Pinned { address, .. } => Target::Ip(*address),
             Endpoint::Unix { path } => Target::Unix(path.clone().into_bytes()),
             Endpoint::Abstract { name } => Target::Unix([b"\0", name.as_slice()].concat()),
             Endpoint::Name { name, port } => {
@@ -228,7 +228,7 @@ impl Sockets {
         &mut self,
         now: Instant,
         token: u32,
-        answer: Result<Vec<IpAddr>, Unreached>,
+        answer: Result<Vec<SocketAddr>, Unreached>,
     ) {
         let waiting = self.opening.iter_mut().find_map(|(connection, opening)| match opening {
             Opening::Resolving { lookup, host, port, last } if *lookup == token => {
@@ -238,9 +238,12 @@ impl Sockets {
         });
         let Some((connection, host, port, last)) = waiting else { return };
         match answer {
-            Ok(ips) => {
-                let target = |ip| Target::Ip(SocketAddr::new(ip, port));
-                let targets = ips.into_iter().map(target).collect();
+            Ok(addresses) => {
+                let target = |mut address: SocketAddr| {
+                    address.set_port(port);
+                    Target::Ip(address)
+                };
+                let targets = addresses.into_iter().map(target).collect();
                 self.start_race(now, connection, &host, targets, &last);
             }
             Err(unreached) => self.fail(connection, unreached),

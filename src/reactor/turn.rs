@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,7 +182,7 @@ impl Reactor {
     }
 
     /// Takes the answer to a [`Lookup`](super::Lookup).
-    pub fn resolved(&mut self, token: u32, answer: Result<Vec<IpAddr>, Unreached>) {
+    pub fn resolved(&mut self, token: u32, answer: Result<Vec<SocketAddr>, Unreached>) {
         self.io.sockets.resolved(self.clock.now(), token, answer);
         self.flush();
     }

@@ -86,7 +86,7 @@ impl Trust {
         let own = match &host.endpoint {
             Endpoint::Unix { .. } | Endpoint::Abstract { .. } => return Ok(None),
             Endpoint::Ip(address) => Some(ServerName::from(address.ip())),
-            Endpoint::Name { name, .. } => server_name(name),
+            Endpoint::Name { name, .. } | Endpoint::Pinned { name, .. } => server_name(name),
         };
         let name = match self.server_name.clone().or(own) {
             Some(name) => name,
@@ -233,6 +233,8 @@ fn revocations(text: &[u8]) -> Result<Vec<CertRevocationList<'static>>, Error> {
 /// A name that certificates can have. A dot at its end says that it is whole, and is none of its.
 fn server_name(name: &str) -> Option<ServerName<'static>> {
     let name = name.strip_suffix('.').unwrap_or(name);
+    // The zone of a link-local address is this machine's own.
+    let name = name.split_once('%').map_or(name, |(address, _)| address);
     ServerName::try_from(name).ok().map(|name| name.to_owned())
 }
 

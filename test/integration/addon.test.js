@@ -187,9 +187,12 @@ test('an addon that is loaded several times in a thread has pools of its own eac
 
 test('an unknown option is answered with all that the typings have', () => {
   const { createPool } = require('../../js/index.cjs');
-  const typings = readFileSync(new URL('../../typings/index.d.ts', import.meta.url), 'utf8');
-  const [, body] = /interface PoolOptions \{\n(.*?)\n\}/s.exec(typings);
-  const names = [...body.matchAll(/^ {2}(\w+)\?:/gm)].map(([, name]) => name);
+  const read = (file) => readFileSync(new URL(`../../typings/${file}`, import.meta.url), 'utf8');
+  const typings = read('index.d.ts') + read('connection-options.d.ts');
+  const interfaces = [...typings.matchAll(/interface (?:Pool|Connection)Options .*?\n\}/gs)];
+  const names = interfaces.flatMap(([body]) =>
+    [...body.matchAll(/^ {2}(\w+)\?:/gm)].map(([, name]) => name),
+  );
   assert.ok(names.length > 30);
   assert.throws(
     () => createPool({ user: 'u', nope: 1 }),

@@ -180,9 +180,12 @@ test('each `Type::name` that a document or a comment says exists', () => {
 });
 
 test('README.md names each option of a pool', () => {
-  const [, body] = /export interface PoolOptions \{(.*?)^\}/ms.exec(read('typings/index.d.ts'));
+  const typings = read('typings/index.d.ts') + read('typings/connection-options.d.ts');
+  const interfaces = typings.matchAll(/export interface (?:Pool|Connection)Options (.*?)^\}/gms);
   const readme = read('README.md');
-  const options = [...body.matchAll(/^ {2}(\w+)\?:/gm)].map(([, option]) => option);
+  const options = [...interfaces].flatMap(([, body]) =>
+    [...body.matchAll(/^ {2}(\w+)\?:/gm)].map(([, option]) => option),
+  );
   assert.ok(options.length > 30, `${options}`);
   // `hosts` with one entry says the same.
   const missing = options.filter(

@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import vm from 'node:vm';
 
 const require = createRequire(import.meta.url);
 const { wrongOption } = require('../../js/api/errors.cjs');
@@ -38,6 +39,22 @@ test('a connection string is an option, beside the others', () => {
     name: 'ConfigurationError',
     code: 'HYPERION_CONFIGURATION',
   });
+});
+
+test('a URL of any realm is a connection string', () => {
+  const text = 'postgres://u:p%40@h:1/d?application_name=a%20b';
+  const foreign = vm.runInNewContext('given', { given: new URL(text) });
+  for (const url of [new URL(text), foreign]) {
+    assert.deepEqual(json(url), { connectionString: text });
+    assert.deepEqual(json(url, { poolSize: 1 }), { connectionString: text, poolSize: 1 });
+    assert.deepEqual(json({ connectionString: url }), { connectionString: text });
+  }
+});
+
+test('names that the addon has for itself are no options', () => {
+  for (const name of ['$tls', '$environment', '$passfile']) {
+    assert.throws(() => translate({ [name]: {} }), { message: `unknown option '${name}'` });
+  }
 });
 
 test('what JSON cannot say is named', () => {

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::{from_json, wanted_from_json};
+use crate::config::{PassfileName, from_json, wanted_from_json};
 
 fn read(query: &str, ssl: &Value) -> Result<Tls, Error> {
     let mut options = json!({ "connectionString": format!("postgres://u@h/?{query}") });
@@ -95,7 +95,8 @@ fn a_function_is_asked_for_all_but_the_mode_and_the_channel_binding() {
     assert!(read("sslmode=disable", &asked).is_err());
     let string = "postgres://u@h/?sslmode=verify-full&sslcert=c&sslkey=k";
     let options = json!({ "connectionString": string, "ssl": asked });
-    assert_eq!(wanted_from_json(&options).unwrap(), Wanted::default());
+    let nothing = Wanted { passfile: Some(PassfileName::Default), ..Wanted::default() };
+    assert_eq!(wanted_from_json(&options).unwrap(), nothing);
 }
 
 #[test]
@@ -104,8 +105,9 @@ fn files_are_named_and_not_read() {
         let options = json!({ "connectionString": format!("postgres://u@h/?{query}") });
         wanted_from_json(&options).unwrap()
     };
-    assert_eq!(wanted(""), Wanted::default());
-    assert_eq!(wanted("sslmode=require"), Wanted::default());
+    let nothing = Wanted { passfile: Some(PassfileName::Default), ..Wanted::default() };
+    assert_eq!(wanted(""), nothing);
+    assert_eq!(wanted("sslmode=require"), nothing);
     assert!(wanted("sslmode=verify-full").system && wanted("sslrootcert=system").system);
     let all = wanted("sslmode=verify-full&sslrootcert=r&sslcert=c&sslkey=k&sslcrl=l&sslpassword=p");
     let text = |text: &str| Some(text.to_owned());
@@ -116,6 +118,7 @@ fn files_are_named_and_not_read() {
         crl: text("l"),
         password: text("p"),
         system: false,
+        ..wanted("")
     };
     assert_eq!(all, expect);
     assert_eq!(wanted("sslcert=c&sslkey=k&sslcertmode=disable").cert, None);

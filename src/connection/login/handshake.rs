@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
 
 use crate::base::{Error, ErrorClass, ServerFields};
-use crate::config::{ChannelBinding as Wanted, Config, SslMode};
+use crate::config::{ChannelBinding as Wanted, Config, Secret, SslMode};
 use crate::connection::introspection::role::Parameters;
 use crate::connection::{Peer, Security, Shared};
 use crate::protocol::backend::BackendMessage;
@@ -46,7 +46,7 @@ impl std::fmt::Debug for BackendKey {
 
 #[derive(Debug)]
 pub(in crate::connection) enum Handshake {
-    Started { peer: Peer },
+    Started { peer: Peer, password: Option<Secret> },
     PasswordSent,
     Scram { scram: Scram },
     Authenticated { key: Option<BackendKey> },
@@ -62,6 +62,7 @@ impl Handshake {
     /// Writes the StartupMessage.
     pub(in crate::connection) fn start(
         peer: Peer,
+        password: Option<Secret>,
         config: &Config,
         out: &mut BytesMut,
     ) -> Result<Self, Error> {
@@ -76,7 +77,7 @@ impl Handshake {
         }
         parameters.extend(config.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         frontend::startup(out, &parameters)?;
-        Ok(Self::Started { peer })
+        Ok(Self::Started { peer, password })
     }
 
     /// Whether key derivation waits for its next slice.
@@ -122,19 +123,19 @@ impl Handshake {
                 refuse_unbound(shared.config, "lets this user in without a password")?;
                 Self::Authenticated { key: None }
             }
-            (Self::Started { peer }, M::AuthenticationCleartextPassword) => {
+            (Self::Started { peer, password }, M::AuthenticationCleartextPassword) => {
                 refuse_unbound(shared.config, "asks for the password in clear text")?;
-                cleartext(&peer, shared.config, out)?
+                cleartext(&peer, password.as_ref(), shared.config, out)?
             }
-            (Self::Started { .. }, M::AuthenticationMd5Password { salt }) => {
+            (Self::Started { password, .. }, M::AuthenticationMd5Password { salt }) => {
                 refuse_unbound(shared.config, "asks for an MD5 hash of the password")?;
-                let password = password(shared.config)?;
+                let password = needed(password.as_ref())?;
                 let hash = md5_hash(shared.config.user.as_bytes(), password.as_bytes(), salt);
                 frontend::password(out, hash.as_bytes())?;
                 Self::PasswordSent
             }
-            (Self::Started { peer }, M::AuthenticationSasl { mechanisms }) => {
-                scram(&peer, &mechanisms, shared.config, out)?
+            (Self::Started { peer, password }, M::AuthenticationSasl { mechanisms }) => {
+                scram(&peer, password.as_ref(), &mechanisms, shared.config, out)?
             }
             (Self::Started { .. }, M::AuthenticationUnsupported { kind }) => {
                 return Err(refused(format!(
@@ -187,14 +188,21 @@ impl Handshake {
     }
 }
 
-fn password(config: &Config) -> Result<&str, Error> {
-    match &config.password {
+fn needed(password: Option<&Secret>) -> Result<&str, Error> {
+    match password {
         Some(password) => Ok(password.expose()),
-        None => Err(refused("the server asks for a password: give the option 'password'")),
+        None => Err(refused(
+            "the server asks for a password: give the option 'password', or an entry in ~/.pgpass",
+        )),
     }
 }
 
-fn cleartext(peer: &Peer, config: &Config, out: &mut BytesMut) -> Result<Handshake, Error> {
+fn cleartext(
+    peer: &Peer,
+    password: Option<&Secret>,
+    config: &Config,
+    out: &mut BytesMut,
+) -> Result<Handshake, Error> {
     let is_encrypted = peer.security != Security::Plain;
     if !peer.local && !is_encrypted {
         return Err(refused(
@@ -210,7 +218,7 @@ fn cleartext(peer: &Peer, config: &Config, out: &mut BytesMut) -> Result<Handsha
              that this is refused: give ssl: true, or sslmode=require if the network is trusted",
         ));
     }
-    frontend::password(out, password(config)?.as_bytes())?;
+    frontend::password(out, needed(password)?.as_bytes())?;
     Ok(Handshake::PasswordSent)
 }
 
@@ -219,6 +227,7 @@ const SCRAM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 
 fn scram(
     peer: &Peer,
+    password: Option<&Secret>,
     mechanisms: &[String],
     config: &Config,
     out: &mut BytesMut,
@@ -232,7 +241,7 @@ fn scram(
     if !offers(mechanism) {
         return Err(refused(format!("the server offers no {mechanism} authentication")));
     }
-    let (scram, first) = Scram::start(&config.user, password(config)?, &peer.nonce, binding);
+    let (scram, first) = Scram::start(&config.user, needed(password)?, &peer.nonce, binding);
     frontend::sasl_initial_response(out, mechanism, &first)?;
     Ok(Handshake::Scram { scram })
 }

@@ -17,7 +17,8 @@ impl Connection {
             return Err(Error::internal("a socket was connected twice"));
         };
         self.random = peer.digits();
-        let handshake = Handshake::start(peer, shared.config, &mut self.outbox)?;
+        let password = self.password.take().or_else(|| shared.config.password.clone());
+        let handshake = Handshake::start(peer, password, shared.config, &mut self.outbox)?;
         self.state = State::Handshake { deadline, handshake };
         Ok(())
     }

@@ -60,6 +60,7 @@ impl Discovery {
         let Some(target) = listed.or_else(|| cx.connections.target_of(host)) else { return };
         let deadline = now + cx.config.connect_timeout;
         let mut connection = Connection::new(Arc::clone(&target.name), deadline);
+        connection.set_password(cx.config.password_for(&target));
         if self.cluster.topology().is_distrusted(host) {
             connection.distrust_reports();
         }

@@ -30,7 +30,9 @@ impl Sockets {
         match host.endpoint {
             // TLS is never used there.
             Endpoint::Unix { .. } | Endpoint::Abstract { .. } => None,
-            Endpoint::Ip(_) | Endpoint::Name { .. } => self.questions.as_mut().map(Questions::ask),
+            Endpoint::Ip(_) | Endpoint::Name { .. } | Endpoint::Pinned { .. } => {
+                self.questions.as_mut().map(Questions::ask)
+            }
         }
     }
 

@@ -86,7 +86,7 @@ fn all_addresses_of_a_name_are_tried_and_the_losers_closed() {
     let lookup = bench.sockets.next_lookup().unwrap();
     assert_eq!(lookup.name, "db");
     // Nothing listens on the first address, and the last one is never needed.
-    let ips = ["127.0.0.2", "127.0.0.1", "127.0.0.3"].map(|ip| ip.parse().unwrap());
+    let ips = ["127.0.0.2", "127.0.0.1", "127.0.0.3"].map(|ip| format!("{ip}:0").parse().unwrap());
     bench.sockets.resolved(bench.clock.now(), lookup.token, Ok(ips.to_vec()));
     assert_eq!(bench.outcome(), (1, Ok(true)));
     assert_eq!((bench.sockets.streams.len(), bench.sockets.opening.len()), (1, 0));
