@@ -1,4 +1,4 @@
-//! Linker flags that a Node addon needs; nothing at all for the floors below it.
+//! Linker flags that a Node addon needs. Without the feature `addon` there are none.
 
 fn main() {
     #[cfg(feature = "node")]

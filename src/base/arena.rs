@@ -1,4 +1,4 @@
-//! Values that come and go, named by keys that never name the wrong value.
+//! Values that come and go. A key never names any value but its own.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,8 +6,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-/// Names one value of an [`Arena`]. The generation tells the value from a later one in the same
-/// place. So a late message about a dead connection can't reach the connection in its place.
+/// Names one value of an [`Arena`]. The generation tells the value from a later value at the same
+/// index, so a late message about a closed connection can't reach the connection that took its
+/// place.
 pub struct Key<T> {
     index: u32,
     generation: u32,
@@ -15,13 +16,13 @@ pub struct Key<T> {
 }
 
 impl<T> Key<T> {
-    /// The index and the generation in one number, for the operating system's tokens and for
+    /// The index and the generation as one number, for the operating system's tokens and for
     /// JavaScript.
     pub const fn to_bits(self) -> u64 {
         ((self.generation as u64) << 32) | self.index as u64
     }
 
-    /// The value's place. A later value may have the same one, once this value is gone.
+    /// The index of the value. Once this value is gone, a later value may have the same index.
     pub const fn place(self) -> usize {
         self.index as usize
     }
@@ -31,7 +32,7 @@ impl<T> Key<T> {
     }
 }
 
-// Derived implementations would demand the same traits of `T`.
+// A derive would demand the same traits of `T`.
 impl<T> Clone for Key<T> {
     fn clone(&self) -> Self {
         *self
@@ -70,16 +71,16 @@ struct Place<T> {
     value: Option<T>,
 }
 
-/// Values in stable places, iterated in the order of their places. A new value takes the first
-/// vacant place. Vacant places at the end are given up, so that the memory of a burst is given back
-/// after it.
+/// Values at stable indices, iterated in the order of their indices. A new value takes the first
+/// vacant place. Vacant places at the end are removed, so that the memory of a burst is freed after
+/// it.
 pub struct Arena<T> {
     places: Vec<Place<T>>,
     /// The vacant places. Indices at or after the end of `places` have no meaning.
     vacant: BinaryHeap<Reverse<u32>>,
     count: usize,
-    /// The generation for the next new place. No key with it was ever given for such a place, and
-    /// none will be given again for one that was given up.
+    /// The generation for the next new place. No key with this generation exists for an index at or
+    /// after the end of `places`, not even for a place that was removed.
     youngest: u32,
 }
 
@@ -108,7 +109,8 @@ impl<T> Arena<T> {
             place.value = Some(value);
             return Key { index, generation: place.generation, of: PhantomData };
         }
-        // The indices that are left lie behind `places`, and must not become valid when it grows.
+        // The remaining indices are past the end of `places`, and must not become valid when
+        // `places` grows.
         self.vacant.clear();
         let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
         let generation = self.youngest;
@@ -142,10 +144,10 @@ impl<T> Arena<T> {
         Some(value)
     }
 
-    /// Gives up the vacant places at the end.
+    /// Removes the vacant places at the end.
     fn trim(&mut self) {
         while let Some(Place { generation, value: None }) = self.places.last() {
-            // Generations wrap around, so their distance tells which of two is younger.
+            // Generations wrap around, so only their distance tells which of the two is younger.
             if generation.wrapping_sub(self.youngest) < u32::MAX / 2 {
                 self.youngest = *generation;
             }
@@ -220,7 +222,7 @@ mod tests {
     fn the_first_vacant_place_is_taken_and_those_at_the_end_are_given_up() {
         let mut arena = Arena::default();
         let burst: Vec<_> = (0..1000).map(|n| arena.insert(n)).collect();
-        // One value in the middle stays. The next value must not go behind it.
+        // One value in the middle stays. The next value must not be placed after it.
         let (left, stays) = (&burst[..600], burst[600]);
         burst
             .iter()
@@ -241,7 +243,7 @@ mod tests {
             let (mut given, mut kept) = (std::collections::BTreeSet::new(), Vec::new());
             let mut random = crate::base::Random::from_seed(1);
             for n in 0..10_000 {
-                // Phases in which values come alternate with phases in which they go.
+                // Phases of insertion alternate with phases of removal.
                 let grows = (n / 50) % 2 == 0;
                 if kept.is_empty() || (random.below(10) < 7) == grows {
                     let key = arena.insert(n);

@@ -2,24 +2,24 @@
 
 use std::ops::Range;
 
-/// The most bytes of the first part. A shorter row lies in one piece.
+/// The most bytes of the first part. A row of at most this size is in one part.
 const FIRST_PART: usize = 1024 * 1024;
 /// The most bytes of a later part. Each is as large as all parts before it, up to this.
 const LARGEST_PART: usize = 4 * 1024 * 1024;
 
-/// There is no memory for a row.
+/// There is not enough memory for a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
 
 #[derive(Debug)]
 struct Part {
-    /// Its first byte's index among all bytes.
+    /// The index of its first byte among all bytes.
     start: usize,
     bytes: Vec<u8>,
 }
 
-/// Bytes that arrived one after another. Bytes after the first part are never moved again, and
-/// parts that were read can be given back before the others.
+/// Bytes that arrived one after another. Bytes after the first part are never moved again. A part
+/// that was read can be freed before the others.
 #[derive(Debug, Default)]
 pub struct Parts {
     parts: Vec<Part>,
@@ -27,7 +27,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Appends bytes, after which `left` more are to come.
+    /// Appends bytes. `left` more bytes are to follow.
     pub fn extend(&mut self, mut bytes: &[u8], left: usize) -> Result<(), NoMemory> {
         let all = bytes.len().saturating_add(left);
         if self.parts.is_empty() {
@@ -77,8 +77,7 @@ impl Parts {
         self.length == 0
     }
 
-    /// Gives back the memory of all parts that lie completely in `range`. Nothing may read these
-    /// again.
+    /// Frees all parts that lie completely in `range`. Nothing may read these bytes again.
     pub fn free_within(&mut self, range: &Range<usize>) {
         let first = self.parts.partition_point(|part| part.start < range.start);
         for Part { start, bytes } in self.parts.iter_mut().skip(first) {
@@ -113,7 +112,7 @@ pub enum Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// The body in one piece, if its bytes lie in one part.
+    /// The body whose bytes are in `parts`.
     pub fn of(parts: &'a Parts) -> Self {
         parts.whole().map_or(Self::Parts(parts), Self::Whole)
     }
@@ -129,8 +128,8 @@ impl<'a> Body<'a> {
         self.len() == 0
     }
 
-    /// The bytes from the start of `range` on that lie in one piece, and no more than the range
-    /// has. Empty if there are none.
+    /// The longest slice that begins at the start of `range`, lies in one part and stays within
+    /// `range`. The slice is empty if the body has no byte there.
     pub fn slice(self, range: &Range<usize>) -> &'a [u8] {
         let from = match self {
             Self::Whole(bytes) => bytes.get(range.start..).unwrap_or_default(),
@@ -139,7 +138,7 @@ impl<'a> Body<'a> {
         from.get(..range.len()).unwrap_or(from)
     }
 
-    /// `N` bytes from `at` on, which may lie in several parts; `None` if the body ends before.
+    /// `N` bytes from `at` on, which may lie in several parts. `None` if the body ends before that.
     pub fn array<const N: usize>(self, at: usize) -> Option<[u8; N]> {
         let mut array = [0; N];
         let mut filled = 0;

@@ -9,11 +9,11 @@ use super::ErrorKind;
 /// Whether the work that failed may have had an effect on the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// No byte of it reached a socket, or the server said that it never looked at it.
+    /// No byte of the work reached a socket, or the server said that it never looked at the work.
     NotSent,
-    /// The server refused it or rolled it back, so it certainly had no effect.
+    /// The server refused the work or rolled it back, so the work certainly had no effect.
     NotCommitted,
-    /// It was sent, and no answer came. It may have had its effect.
+    /// The work was sent, and no answer came. It may have had an effect.
     Unknown,
 }
 
@@ -35,7 +35,7 @@ pub enum ErrorClass {
     Database,
     /// A connection could not be opened, or was lost.
     Connection,
-    /// There was no free connection within `acquireTimeoutMs`, or the queue was full.
+    /// No connection became free within `acquireTimeoutMs`, or the queue was full.
     PoolTimeout,
     QueryTimeout,
     Abort,
@@ -44,7 +44,8 @@ pub enum ErrorClass {
     /// The server sent bytes that are not valid PostgreSQL protocol, or a message at the wrong
     /// moment.
     Protocol,
-    /// A transaction was used in a wrong way, or did not commit although COMMIT was sent.
+    /// The caller used a transaction in a wrong way, or the transaction did not commit although
+    /// COMMIT was sent.
     Transaction,
     /// A defect in this library.
     Internal,
@@ -157,8 +158,8 @@ impl Error {
         }))
     }
 
-    /// The error that the server has reported. It has no outcome yet: an ERROR that a ReadyForQuery
-    /// followed had no effect, and only the caller knows whether one did.
+    /// An error that the server reported. It has no outcome yet: only the caller knows whether a
+    /// ReadyForQuery followed. An ERROR that is followed by one had no effect.
     pub fn database(fields: ServerFields) -> Self {
         Self(Box::new(Parts {
             class: ErrorClass::Database,
@@ -191,9 +192,9 @@ impl Error {
         ErrorKind::of(self.code())
     }
 
-    /// Whether the operating system says that no server exists at the address: it refused the
-    /// connection, or the name has no address. A name server without an answer (`EAI_AGAIN`) and a
-    /// silent host are no such errors.
+    /// Whether the operating system says that no server exists at the address: the host refused the
+    /// connection, or the name has no address. A name server that gives no answer (`EAI_AGAIN`)
+    /// does not count, nor does a host that is silent.
     pub fn names_no_server(&self) -> bool {
         self.0.system.is_some() && self.kind() == ErrorKind::NoServer
     }
@@ -251,14 +252,15 @@ impl Error {
         self
     }
 
-    /// Adds the error that led to this one: for a lost connection, the server's last message.
+    /// Adds the error that led to this one. For a lost connection, this is the server's last
+    /// message.
     #[must_use]
     pub fn with_cause(mut self, cause: Self) -> Self {
         self.0.cause = Some(cause);
         self
     }
 
-    /// Records that the transaction has failed by this error, so that it accepts no more
+    /// Records that this error made the transaction fail, so that the transaction accepts no more
     /// statements.
     #[must_use]
     pub fn with_failed_transaction(mut self) -> Self {
@@ -266,8 +268,8 @@ impl Error {
         self
     }
 
-    /// Records that the transaction of the statement, which has run, is still open: nothing of it is
-    /// committed, and it can still be rolled back.
+    /// Records that the transaction is still open after its statement has run. Nothing of the
+    /// transaction is committed, and the caller can still roll it back.
     #[must_use]
     pub fn with_open_transaction(mut self) -> Self {
         self.0.transaction_open = true;

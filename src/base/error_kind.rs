@@ -1,16 +1,17 @@
-//! The kinds of errors by which the pool and the cluster decide. What a refused login or a refused
-//! statement means has tables of its own (`src/cluster/host_state.rs`,
-//! `src/connection/statement/staleness.rs`).
+//! The kinds of errors on which the pool and the cluster base decisions. Two other tables say what
+//! a refused login (`src/cluster/host_state.rs`) and a refused statement
+//! (`src/connection/statement/staleness.rs`) mean.
 
-/// The kind of an error, by its code: a SQLSTATE (PostgreSQL manual, appendix A), a code of this
-/// client, or one of the operating system.
+/// The kind of an error, by its code: an SQLSTATE (PostgreSQL manual, appendix A), a code of this
+/// client, or a code of the operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// 25006: the transaction is read-only, and the statement is not.
+    /// 25006: the statement writes, and the transaction is read-only.
     ReadOnlyTransaction,
-    /// 40001: also what the replay on a standby is in the way of (manual, 27.4.2).
+    /// 40001. A standby sends it too, if the replay of the WAL conflicts with a query (manual,
+    /// 27.4.2).
     SerializationFailure,
-    /// 57014: by a CancelRequest, or by a time limit of the server's.
+    /// 57014: a CancelRequest or one of the server's time limits canceled the statement.
     QueryCanceled,
     /// 57P05: `idle_session_timeout`.
     IdleSessionTimeout,
@@ -20,17 +21,17 @@ pub enum ErrorKind {
     TransactionTimeout,
     /// 53300.
     TooManyConnections,
-    /// 57P03: the server starts, stops or recovers.
+    /// 57P03: the server is starting, stopping or recovering.
     CannotConnectNow,
-    /// A value that does not fit its parameter, as this client finds.
+    /// This client finds that a value does not fit its parameter.
     Parameter,
-    /// The transaction was idle for too long and was rolled back.
+    /// The transaction was idle for too long, so this client rolled it back.
     TransactionAbandoned,
-    /// No answer within `connectTimeoutMs`.
+    /// The server gave no answer within `connectTimeoutMs`.
     ConnectTimeout,
     /// The operating system says that no server exists at the address.
     NoServer,
-    /// One by which nothing is decided.
+    /// Any other error. No decision depends on it.
     Other,
 }
 

@@ -1,11 +1,11 @@
-//! Whether there is memory for a large value. An allocation that fails without a check ends the
-//! process.
+//! Whether there is enough memory for a large value. An allocation that fails without such a check
+//! aborts the process.
 
-/// Smaller sizes, in bytes, are not checked: without memory for those, the process could not go on
-/// anyway.
+/// Smaller sizes, in bytes, are not checked. Without memory for them, the process could not
+/// continue anyway.
 pub const LARGE: usize = 64 * 1024;
 
-/// Whether an allocation of this size would succeed now, for a following one that can't report
+/// Whether an allocation of this size would succeed now. Ask before an allocation that can't report
 /// failure. True for every size below [`LARGE`].
 pub fn is_there_room_for(bytes: usize) -> bool {
     let mut room = Vec::<u8>::new();

@@ -1,4 +1,4 @@
-//! Floor 0: types that every floor uses.
+//! Floor 0: types that every other floor uses.
 //!
 //! Owns: points in time, keys of values that come and go, seeded random numbers, and errors.
 //! Imports nothing of this crate, does no I/O, reads no clock.

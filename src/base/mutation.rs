@@ -2,78 +2,78 @@
 //! (`npm run simulate -- --mutations`). Without the feature `sim` they are constants, and the
 //! compiler removes them.
 
-/// A way in which the code can be wrong.
+/// One way in which the code can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
-    /// A barrier's answer that shows a fence is ignored.
+    /// The pool ignores an answer to a barrier that shows a fence.
     ForgetFence,
-    /// A standby is taken for a primary.
+    /// The pool takes a standby for a primary.
     ServeStandby,
-    /// A primary that was replaced by a promoted host is served again when it comes back.
+    /// The pool serves again a primary that a promoted host has replaced, when that primary
+    /// returns.
     ServeOldPrimary,
-    /// A statement that may have run is sent again.
+    /// The pool sends a statement again although the statement may have run.
     RepeatUnknown,
-    /// A statement is not sent again although its caller declared that it changes nothing.
+    /// The pool does not send a statement again although its caller declared it to be read-only.
     ForgetDeclaration,
-    /// A call that is sent again waits for a connection as long as a new call.
+    /// A call that is sent again may wait for a connection as long as a new call.
     RestartDeadline,
-    /// A declared read is sent again however many connections it has cost.
+    /// The pool sends a declared read again, however many connections the read has cost.
     RepeatForever,
     /// A lost COMMIT is reported as having had no effect, so that its caller repeats the
     /// transaction.
     DenyCommit,
     /// A transaction that moves to another connection does not begin anew there.
     ForgetBegin,
-    /// The beginning of a transaction is sent behind the COMMIT of the one before, as if that were
-    /// still open.
+    /// The beginning of a transaction is sent after the COMMIT of the previous transaction, as if
+    /// that transaction were still open.
     BeginBehindEnd,
-    /// What its caller asks of a transaction is sent behind the statement by which its caller ends
-    /// it.
+    /// Further work of a transaction is sent after the statement with which the caller ends the
+    /// transaction.
     GoOnBehindEnd,
-    /// Statements after a COMMIT or ROLLBACK that was never sent continue the transaction that it
-    /// should have ended.
+    /// After a COMMIT or ROLLBACK that was never sent, further statements continue the transaction
+    /// that it should have ended.
     ForgetLostEnd,
-    /// A connection that its caller gave back stays that caller's.
+    /// A connection that its caller has released stays with that caller.
     LeakLease,
-    /// What a session's last user left behind is not discarded.
+    /// The pool does not discard the state that a session's last user left behind.
     ForgetReset,
-    /// A session gets other work before the signal of a CancelRequest to it is known to have
-    /// arrived.
+    /// A session gets other work although the signal of a CancelRequest to it may still arrive.
     HurryCancel,
     /// A COMMIT is cancelled like any other statement.
     CancelCommit,
-    /// A request that was taken back leaves its connection with a wrong count of written bytes.
+    /// Taking back a request leaves its connection with a wrong count of written bytes.
     ForgetWrite,
-    /// Calls behind one that was taken back stay where they are.
+    /// Calls that wait after a canceled call stay where they are.
     StrandCalls,
-    /// No call fails when its time is over.
+    /// No call fails when its time limit passes.
     ForgetDeadline,
-    /// A call whose caller set a limit is not given up, and no timer is set for it.
+    /// A call is not canceled at the limit that its caller has set, and no timer is set for it.
     ForgetLimit,
-    /// A pool that is ending waits for its last call without a limit.
+    /// A pool that is ending waits for its last call forever.
     EndlessEnd,
-    /// A pool whose end is overdue keeps serving its leases.
+    /// A pool continues to serve its leases after the limit of `end` has passed.
     ServePastEnd,
-    /// `poolSize` is ignored.
+    /// The pool ignores `poolSize`.
     OverfillPool,
-    /// All missing connections are opened at once.
+    /// The pool opens all missing connections at once.
     Stampede,
-    /// A change of a host is announced only if the host's state changes.
+    /// The pool announces a change of a host only if the host's state changes.
     ForgetNews,
-    /// A host that serves again is announced as the successor of another one.
+    /// The pool announces a host that serves again as the successor of another host.
     RepeatPrimary,
-    /// A fence is announced more than once.
+    /// The pool announces a fence more than once.
     RepeatFence,
-    /// A fence is not announced.
+    /// The pool does not announce a fence.
     HideFence,
-    /// An older answer of a host is believed although the host has reported since that it no longer
-    /// fits.
+    /// The pool believes an older answer of a host although the host has since reported that it no
+    /// longer has the required role.
     BelieveOldNews,
-    /// A host that has no room for another session is suspected.
+    /// The pool suspects a host that has no room for another session.
     SuspectFullHost,
-    /// A host whose time limits end idle sessions is suspected.
+    /// The pool suspects a host whose time limits end idle sessions.
     SuspectTidyHost,
-    /// A host is suspected because a network device ends idle sessions in front of it.
+    /// The pool suspects a host because a network device ends idle sessions.
     SuspectIdleCut,
     /// The error does not name the time limit by which a server has ended a transaction.
     HideLimit,
@@ -81,81 +81,84 @@ pub enum Mutation {
     RefuseToWait,
     /// A transaction that began across a fence continues on its host.
     GoOnAcrossFence,
-    /// The limit of a transaction gives up what its caller has asked in front of it, too.
+    /// When a transaction's limit passes, the pool also cancels the calls that its caller made
+    /// before the transaction.
     GiveUpBeside,
-    /// A request is sent without a barrier in front of it.
+    /// A request is sent without its barrier.
     ForgetBarrier,
-    /// An entry that was sent in an earlier turn is taken for a barrier, although its answer may be
-    /// older than a fence.
+    /// The pool takes an item that it sent in an earlier turn for a barrier, although the item's
+    /// answer may be older than a fence.
     TakeOldBarrier,
-    /// A server's report of its role is believed although an answer contradicts it.
+    /// The pool believes a server's report of its role although an answer contradicts the report.
     BelieveReports,
-    /// A server is asked for its role inside a user's transaction.
+    /// The pool asks a server for its role inside a user's transaction.
     AskInTransaction,
     /// Statements that may wait for locks share connections.
     ShareWrites,
-    /// Reads stay behind calls that get no answer.
+    /// Reads stay queued on a connection after calls that get no answer.
     StandBehind,
     /// Hosts that stop answering are not probed.
     ForgetLivenessProbe,
-    /// A silent server is taken to be alive because its name leads to another server that is.
+    /// The pool takes a silent server to be alive because the server's name leads to another server
+    /// that is alive.
     ProbeByName,
-    /// A connection that is silent for long is given up, even if its host is alive.
+    /// The pool gives up a connection that is silent for long, even if its host is alive.
     PunishSilence,
     /// The topology does not learn that the primary is silent.
     ForgetSilence,
-    /// A call that its copy answers has no trace.
+    /// A call that was answered by its twin has no trace.
     LoseTrace,
-    /// While no host serves, a host is asked only on its open session, even if its name leads
-    /// elsewhere by now.
+    /// While no host serves, the pool asks a host only on its open session, even if the host's name
+    /// leads elsewhere by now.
     KeepScouts,
-    /// A host is asked for its role without a pause.
+    /// The pool asks a host for its role without a pause.
     AskWithoutPause,
     /// Connections that are no longer needed stay open.
     KeepIdle,
-    /// Requests that a pooler says it has never passed on are treated as if they may have run.
+    /// Requests that a pooler says it never passed on are treated as if they may have run.
     IgnoreDismissal,
-    /// A cluster that has gone back to an older timeline is never served again.
+    /// The pool never serves a cluster again that was restored to an older timeline.
     ForgetRewind,
-    /// A cluster counts as gone back as soon as one host claims an older timeline.
+    /// The pool takes a cluster to be restored as soon as one host claims an older timeline.
     RewindBlindly,
-    /// A statement that can't work for its caller, or would leave a transaction open, is sent
-    /// anyway.
+    /// The pool sends a statement that can't work for its caller, or that would leave a transaction
+    /// open.
     SendUnfit,
-    /// A transaction that an autocommit call has left open goes to the next caller.
+    /// A transaction that an autocommit call left open passes to the next caller.
     LeaveOpen,
-    /// The server's reports of a session's settings are ignored when the session is given back.
+    /// When a session is released, the pool ignores the server's reports of the session's settings.
     IgnoreReports,
-    /// A statement that fails is taken to leave nothing behind in its session.
+    /// The pool assumes that a failed statement leaves nothing behind in its session.
     TrustRefusals,
-    /// The settings of the login that a reset has taken away are not set again.
+    /// The pool does not restore the login's settings after a reset has removed them.
     ForgetLoss,
-    /// Calls are sent behind a reset that may take away the settings of the login.
+    /// The pool sends calls after a reset that may remove the login's settings.
     HurryBehindReset,
-    /// A session whose key looks like a server's is taken for one.
+    /// The pool takes a session for a server's because its key looks like a server's key.
     TrustKeys,
-    /// Statements are prepared behind a pooler by the text that others prepare there too.
+    /// The pool prepares statements behind a pooler with a text that other clients of the pooler
+    /// share.
     ShareTexts,
-    /// The pool does not wait for a server that has served before and refuses now.
+    /// The pool does not wait for a server that has served before and now refuses.
     ForgetServer,
-    /// A statement that answers with the tag of a read is taken to have changed nothing.
+    /// The pool assumes that a statement with the command tag of a read has changed nothing.
     TrustTags,
-    /// The role of a server at one address of a name is believed of the sessions at another
+    /// The pool believes the role of a server at one address of a name for the sessions at another
     /// address.
     BelieveStrays,
-    /// Only the first of the addresses to which a name leads is tried.
+    /// The pool tries only the first address of a name.
     TryOneAddress,
-    /// A ROLLBACK is waited for until it is answered.
+    /// The pool waits for the answer to a ROLLBACK without a limit.
     AwaitRollback,
     /// The end of a transaction that no server has begun waits for a connection.
     QueueForEnd,
-    /// A host that refuses for good ends the wait for hosts that have served.
+    /// A host that refuses for good ends the wait for hosts that have served before.
     ForgetServed,
-    /// An earlier refusal of a host ends the wait while the host is being asked again.
+    /// An earlier refusal of a host ends the wait while the pool is asking that host again.
     BelieveOldRefusal,
-    /// A read whose types change with each try is given up.
+    /// The pool gives up a read whose types change with each try.
     HoldNothing,
-    /// An answer goes out as it came although the types in it are not resolved.
+    /// The pool delivers an answer as it came although the answer's types are not resolved.
     HandOutUnresolved,
     /// The counters of connections are not updated when a connection changes.
     Miscount,
@@ -237,7 +240,7 @@ impl Mutation {
         Self::Miscount,
     ];
 
-    /// Whether this thread runs with the mutation.
+    /// Whether this thread runs with the mutation turned on.
     #[cfg(feature = "sim")]
     pub fn is_on(self) -> bool {
         ACTIVE.get() == Some(self)
@@ -248,7 +251,7 @@ impl Mutation {
         false
     }
 
-    /// Sets the mutation with which this thread runs, or none.
+    /// Sets the one mutation of this thread, or none.
     #[cfg(feature = "sim")]
     pub fn set(mutation: Option<Self>) {
         ACTIVE.set(mutation);

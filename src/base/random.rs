@@ -1,5 +1,5 @@
-//! Random numbers from a seed, so that a run can be repeated. For jitter and choices, never for
-//! secrets.
+//! Random numbers from a seed, so that a run can be repeated. Use them for jitter and choices,
+//! never for secrets.
 
 /// SplitMix64 (Steele, Lea, Flood 2014): one word of state, full period, good enough for jitter.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ impl Instant {
         self.0
     }
 
-    /// The time since `earlier`, or zero if that lies in the future.
+    /// The time since `earlier`, or zero if `earlier` is later than this point.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }

@@ -55,7 +55,7 @@ pub enum BackendMessage<'a> {
     EmptyQueryResponse,
     ParameterDescription(Vec<u32>),
     RowDescription(Vec<Field>),
-    /// The unchecked body. `data_row::check_data_row` checks it.
+    /// The unchecked body. [`check_data_row`](super::data_row::check_data_row) checks it.
     DataRow(&'a [u8]),
     CommandComplete(&'a str),
     ErrorResponse(Box<ServerFields>),
@@ -77,7 +77,7 @@ pub enum BackendMessage<'a> {
 pub enum TransactionStatus {
     Idle,
     InTransaction,
-    /// All statements are refused until it is rolled back.
+    /// The server refuses all statements until the transaction is rolled back.
     Failed,
 }
 
@@ -136,7 +136,7 @@ impl BackendMessage<'_> {
     }
 }
 
-/// Reads a whole frame. Bytes that are left over are an error.
+/// Parses a whole frame. Leftover bytes are an error.
 pub fn parse<'a>(frame: &Frame<'a>) -> Result<BackendMessage<'a>, Error> {
     use BackendMessage as M;
     let mut body = Reader { rest: frame.body, tag: frame.tag };
@@ -193,7 +193,7 @@ pub fn parse<'a>(frame: &Frame<'a>) -> Result<BackendMessage<'a>, Error> {
     if body.rest.is_empty() { Ok(message) } else { Err(body.broken("bytes behind its end")) }
 }
 
-/// Reads fields of a body, and never past its end.
+/// Reads the fields of a body, never past the end of the body.
 struct Reader<'a> {
     rest: &'a [u8],
     tag: u8,
@@ -240,7 +240,7 @@ fn negotiate<'a>(body: &mut Reader<'a>) -> Result<BackendMessage<'a>, Error> {
     let count = body.int()?;
     let mut unsupported = Vec::new();
     for _ in 0..count {
-        // A false count runs into the end of the body.
+        // The server's count is not trusted: a count that is too large reaches the end of the body.
         unsupported.push(body.string()?.to_owned());
     }
     if count < 0 {

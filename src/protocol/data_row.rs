@@ -6,9 +6,9 @@ use crate::base::{Body, Error};
 
 const NULL: i32 = -1;
 
-/// Checks a body's structure once, when it arrives: it has as many fields as its description has
-/// columns, each length is -1 or lies within the body, and no bytes are left over. After that,
-/// [`fields`] reads all of it.
+/// Checks a body's structure once, when the body arrives: it has as many fields as its description
+/// has columns, each length is -1 or lies within the body, and no bytes are left over. After that,
+/// [`fields`] can read all of the body.
 pub fn check_data_row(body: &[u8], columns: usize) -> Result<(), Error> {
     let (count, mut rest) = body.split_first_chunk::<2>().ok_or_else(|| broken("has no count"))?;
     if usize::from(u16::from_be_bytes(*count)) != columns {
@@ -43,7 +43,7 @@ pub fn check_long_row(body: Body<'_>, columns: usize) -> Result<(), Error> {
     if places.at == body.len() { Ok(()) } else { Err(broken("has bytes behind its fields")) }
 }
 
-/// The places of a body's fields, one after the other. A copy marks a place to return to.
+/// The ranges of a body's fields, one after the other. A copy marks a position to return to.
 #[derive(Clone, Debug)]
 pub struct Places {
     at: usize,
@@ -56,8 +56,8 @@ impl Default for Places {
 }
 
 impl Places {
-    /// The next field, with `None` for NULL. The outer `None` means that the body ends, or is
-    /// broken.
+    /// The next field, with `None` for NULL. The outer `None` means that the body ends or is
+    /// malformed.
     pub fn next(&mut self, body: Body<'_>) -> Option<Option<Range<usize>>> {
         let length = body.array(self.at).map(i32::from_be_bytes)?;
         let start = self.at.checked_add(size_of::<i32>())?;
@@ -78,8 +78,8 @@ fn broken(why: &str) -> Error {
     Error::protocol(format!("a DataRow {why}"))
 }
 
-/// The fields of a body, with `None` for NULL. In an unchecked body it stops where the body is
-/// broken.
+/// The fields of a body, with `None` for NULL. In an unchecked body, the iteration stops where the
+/// body is malformed.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     rest: &'a [u8],

@@ -1,7 +1,8 @@
 //! Frames: a tag, a length, a body (PostgreSQL manual, 55.2).
 //!
-//! Only the header is read before the body has come. A length that its type can't have is an error
-//! at once, so that this client never waits, or makes room, for a gigabyte that never comes.
+//! Only the header is read before the body has arrived. A length that the message type can't have
+//! is an error at once, so that this client never waits for a gigabyte that never comes, and never
+//! allocates memory for it.
 
 use crate::base::Error;
 
@@ -15,8 +16,8 @@ const PARAMETER_DESCRIPTION: u32 = 4 + 2 + 4 * 65_535;
 /// only a few types may have 30,000 bytes or more (`VALID_LONG_MESSAGE_TYPE` in fe-protocol3.c).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Rows, descriptions and data in a session: the most that the server itself can build
-    /// (MaxAllocSize).
+    /// Rows, descriptions and data in a session. The limit is the longest message that the server
+    /// itself can build (MaxAllocSize).
     pub large: u32,
     /// Errors and notices in a session.
     pub report: u32,
@@ -30,7 +31,7 @@ impl Default for Limits {
     }
 }
 
-/// Before or after the first ReadyForQuery.
+/// Whether the first ReadyForQuery has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Startup,
@@ -48,8 +49,8 @@ pub struct Frame<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split<'a> {
     Frame(Frame<'a>),
-    /// A frame whose body has come only in part: its type, its body's length, and the part that has
-    /// come.
+    /// A frame whose body has arrived only in part: its type, its body's length, and the part that
+    /// has arrived.
     Begun {
         tag: u8,
         body: usize,
@@ -59,7 +60,7 @@ pub enum Split<'a> {
     Partial,
 }
 
-/// The first frame of `bytes`, as far as it has come.
+/// The first frame of `bytes`, as far as it has arrived.
 pub fn split<'a>(bytes: &'a [u8], phase: Phase, limits: &Limits) -> Result<Split<'a>, Error> {
     let Some((tag, rest)) = bytes.split_first() else { return Ok(Split::Partial) };
     let limit = limit_of(*tag, phase, limits)?;

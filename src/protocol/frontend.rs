@@ -1,8 +1,8 @@
-//! Messages to the server (PostgreSQL manual, 55.7), by `postgres-protocol`'s encoders.
+//! Messages to the server (PostgreSQL manual, 55.7), encoded by `postgres-protocol`.
 //!
-//! An encoder that fails leaves a part of its message behind. In a buffer that several requests
-//! share, the next request would then continue that message. So every message goes through one
-//! wrapper, which removes a failed message again.
+//! An encoder that fails leaves a part of its message in the buffer. In a buffer that several
+//! requests share, the next request would then continue that message. So every message goes through
+//! one wrapper, which removes the part again.
 
 use std::io;
 
@@ -39,8 +39,7 @@ fn configuration(code: &'static str, message: impl Into<String>) -> Error {
     Error::new(ErrorClass::Configuration, code, message)
 }
 
-/// The error of an encoder: it refuses text with a NUL byte, and text too long for its length
-/// field.
+/// An encoder's error: text with a NUL byte, or text too long for its length field.
 fn refused(error: io::Error) -> Error {
     configuration("HYPERION_ENCODING", format!("this can't be sent to PostgreSQL: {error}"))
 }
@@ -66,14 +65,14 @@ pub fn sasl_response(out: &mut BytesMut, data: &[u8]) -> Result<(), Error> {
     append(out, |out| codec::sasl_response(data, out).map_err(refused))
 }
 
-/// Appends a Parse. `types` may have fewer oids than the statement has parameters. 0 lets the
-/// server infer a type.
+/// Appends a Parse. `types` may have fewer oids than the statement has parameters. For an oid of 0
+/// the server infers the type.
 pub fn parse(out: &mut BytesMut, name: &str, sql: &str, types: &[u32]) -> Result<(), Error> {
     append(out, |out| codec::parse(name, sql, types.iter().copied(), out).map_err(refused))
 }
 
-/// Appends a Bind. `encode` writes the value of one parameter. Without any result format, every
-/// column comes as text.
+/// Appends a Bind. `encode` writes the value of one parameter. If there are no result formats,
+/// every column comes as text.
 pub fn bind<F>(
     out: &mut BytesMut,
     portal: &str,
@@ -139,7 +138,7 @@ pub fn execute(out: &mut BytesMut, portal: &str, most_rows: i32) -> Result<(), E
     append(out, |out| codec::execute(portal, most_rows, out).map_err(refused))
 }
 
-/// Makes the server send its answers so far.
+/// Appends a Flush: the server sends the answers that it has so far.
 pub fn flush(out: &mut BytesMut) -> Result<(), Error> {
     append(out, |out| {
         codec::flush(out);
@@ -159,12 +158,13 @@ pub fn query(out: &mut BytesMut, sql: &str) -> Result<(), Error> {
     append(out, |out| codec::query(sql, out).map_err(refused))
 }
 
-/// Ends a COPY FROM STDIN. The server then fails it with the message `why`.
+/// Appends a CopyFail, which ends a COPY FROM STDIN. The server then fails the COPY with the
+/// message `why`.
 pub fn copy_fail(out: &mut BytesMut, why: &str) -> Result<(), Error> {
     append(out, |out| codec::copy_fail(why, out).map_err(refused))
 }
 
-/// Ends this side of a COPY in both directions.
+/// Appends a CopyDone, which ends this side of a COPY.
 pub fn copy_done(out: &mut BytesMut) -> Result<(), Error> {
     append(out, |out| {
         codec::copy_done(out);
@@ -179,9 +179,9 @@ pub fn terminate(out: &mut BytesMut) -> Result<(), Error> {
     })
 }
 
-/// A CancelRequest, for a connection of its own (PostgreSQL manual, 55.2.8). It is encoded here
-/// because `postgres-protocol` supports only keys of four bytes, and protocol 3.2 has keys of up to
-/// 256.
+/// Appends a CancelRequest, which needs a connection of its own (PostgreSQL manual, 55.2.8). It is
+/// encoded here because `postgres-protocol` supports only keys of four bytes. Protocol 3.2 has keys
+/// of up to 256 bytes.
 pub fn cancel_request(out: &mut BytesMut, process_id: i32, secret_key: &[u8]) -> Result<(), Error> {
     const CODE: i32 = 80_877_102;
     append(out, |out| {

@@ -1,21 +1,21 @@
-//! The fields of an ErrorResponse or NoticeResponse (PostgreSQL manual, 55.8), read while their
+//! Reads the fields of an ErrorResponse or NoticeResponse (PostgreSQL manual, 55.8) while their
 //! bytes arrive.
 //!
-//! A server may send reports of up to a gigabyte (`RAISE`). Only the beginning of each field is
-//! kept, so that no report is ever held as a whole.
+//! A server may send reports of up to a gigabyte (`RAISE`). The parser keeps only the beginning of
+//! each field, so that it never holds such a report as a whole.
 
 use crate::base::{Error, ServerFields};
 
-/// How many bytes are kept of one field of an error or notice.
+/// How many bytes of one field are kept.
 pub(super) const LONGEST_FIELD: usize = 8 * 1024;
 
-/// The meaning of the next byte.
+/// What the next byte means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// The letter of a field, or the end.
+    /// The letter of a field, or the end of the report.
     Letter,
     TextOf(u8),
-    /// The report has ended, and there must be no further byte.
+    /// The report has ended. A further byte is an error.
     Nothing,
 }
 
@@ -117,8 +117,7 @@ fn is_sqlstate(code: &str) -> bool {
     code.len() == 5 && code.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
 }
 
-/// The bytes as text. Invalid ones are replaced, which may make the text longer, so it is cut
-/// again.
+/// The bytes as text. Replacing invalid bytes may make the text longer, so the text is cut again.
 fn cut(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut end = text.len().min(LONGEST_FIELD);

@@ -1,8 +1,8 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677), the client's side.
 //!
 //! `postgres-protocol` has an implementation too, which derives its key in one go. With the most
-//! iterations that a server may ask for, that blocks the event loop for 19 ms, for each connection.
-//! This implementation uses the same crates, derives the key in slices, and keeps it for later
+//! iterations that a server may ask for, each such login would block the event loop for 19 ms. This
+//! implementation uses the same crates, derives the key in slices, and keeps the key for later
 //! connections.
 //!
 //! ```text
@@ -20,23 +20,23 @@ use sha2::{Digest, Sha256};
 
 use crate::base::{Error, ErrorClass};
 
-/// The most iterations. The server chooses how many a login takes, and more than this are refused
-/// before any is done.
+/// The most iterations. The server chooses how many iterations a login takes. A larger number is
+/// refused before any work is done.
 const MOST_ITERATIONS: u32 = 100_000;
 /// The iterations of one slice, which take some 0.4 ms.
 const SLICE: u32 = 2_000;
-/// How many keys are kept. A user has one salt until the password changes.
+/// How many keys are kept. A user's salt stays the same until the password changes.
 const MOST_KEYS: usize = 16;
 
 type Key = [u8; 32];
 
-/// What the client tells of channel binding (RFC 5802, section 7).
+/// What the client tells the server about channel binding (RFC 5802, section 7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelBinding {
-    /// Not possible, or not wanted.
+    /// The client can't bind the channel, or does not want to.
     Unsupported,
-    /// The client would bind the channel, but the server does not offer to. A server that does
-    /// offer it learns in this way that its offer was taken out on the way.
+    /// The client can bind the channel, but saw no offer from the server. If the server did offer
+    /// channel binding, this flag tells it that somebody removed the offer on the way.
     NotOffered,
     /// The hash of the server's certificate (RFC 5929, section 4).
     EndPoint(Vec<u8>),
@@ -51,7 +51,7 @@ impl ChannelBinding {
         }
     }
 
-    /// What the client-final-message says of the channel.
+    /// What the client-final-message says about the channel.
     fn input(&self) -> Vec<u8> {
         let data: &[u8] = match self {
             Self::Unsupported | Self::NotOffered => &[],
@@ -91,7 +91,7 @@ impl Keys {
     }
 }
 
-/// Everything that determines a key. It contains a digest in place of the password.
+/// Everything that determines a key. The password is held only as a digest.
 #[derive(Clone, PartialEq, Eq)]
 struct Origin {
     user: String,
@@ -147,7 +147,7 @@ enum State {
 
 /// PBKDF2 with HMAC-SHA-256 (RFC 8018, 5.2), for one block of output.
 struct Derivation {
-    /// Already keyed, so that each clone is ready for the next message.
+    /// Already keyed, so that each clone can take the next message.
     mac: Hmac<Sha256>,
     previous: Key,
     result: Key,
@@ -218,7 +218,7 @@ impl Scram {
         matches!(self.state, State::Deriving { .. })
     }
 
-    /// How many iterations the key still takes; `None` if there is no work.
+    /// How many iterations the key derivation still needs. `None` if there is no work.
     pub fn work_left(&self) -> Option<u32> {
         match &self.state {
             State::Deriving { derivation, .. } => Some(derivation.left),
@@ -226,8 +226,8 @@ impl Scram {
         }
     }
 
-    /// Does one slice of the key derivation. A key that another connection has derived meanwhile
-    /// ends it.
+    /// Does one slice of the key derivation. If another connection has derived the key meanwhile,
+    /// the derivation is done.
     pub fn work(&mut self, cache: &mut KeyCache) -> Result<Work, Error> {
         let state = std::mem::replace(&mut self.state, State::Failed);
         let State::Deriving { origin, mut derivation, auth_message, without_proof } = state else {
@@ -253,7 +253,7 @@ impl Scram {
         Ok(Work::ClientFinal(format!("{without_proof},p={}", STANDARD.encode(proof)).into_bytes()))
     }
 
-    /// Takes the server-final-message, which proves that the server knows the password too.
+    /// Takes the server-final-message, which proves that the server knows the password's verifier.
     pub fn server_final(&mut self, data: &[u8]) -> Result<(), Error> {
         let state = std::mem::replace(&mut self.state, State::Failed);
         let State::Final { signature } = state else {
@@ -288,7 +288,7 @@ impl Derivation {
         Self { mac, previous: first, result: first, left: iterations.saturating_sub(1) }
     }
 
-    /// Does at most `most` iterations. Returns the result once the last one is done.
+    /// Does at most `most` iterations. Returns the key once the last iteration is done.
     fn step(&mut self, most: u32) -> Option<Key> {
         let count = self.left.min(most);
         for _ in 0..count {
@@ -359,7 +359,7 @@ fn hmac(key: &[u8], data: &[u8]) -> Result<Key, Error> {
     Ok(keyed(key)?.chain_update(data).finalize().into_bytes().into())
 }
 
-/// Compares all bytes, so that the time does not tell where the first difference is.
+/// Compares all bytes, so that the time taken does not reveal where the first difference is.
 fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
@@ -456,7 +456,7 @@ mod tests {
         assert!(scram.is_verified());
     }
 
-    /// A login in the state of this name.
+    /// A login in the state with this name.
     fn in_state(name: &str, cache: &mut KeyCache) -> Scram {
         let (mut scram, message) = Scram::start("u", "pencil", NONCE, ChannelBinding::Unsupported);
         let message = String::from_utf8(message).unwrap();

@@ -1,4 +1,4 @@
-//! A backend's messages as bytes, for tests and simulated servers.
+//! A server's messages as bytes, for tests and simulated servers.
 
 /// Appends one message.
 pub fn append(tag: u8, body: &[u8], out: &mut Vec<u8>) {
@@ -14,8 +14,8 @@ pub fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The answer of a primary to a login. Without `key_data` it sends no BackendKeyData, as some
-/// servers do that are not PostgreSQL.
+/// A primary's answer to a login. Without `key_data` there is no BackendKeyData, as with some
+/// servers that are not PostgreSQL.
 pub fn welcome(key_data: &[u8]) -> Vec<u8> {
     let mut out = message(b'R', &[0; 4]);
     append(b'S', b"in_hot_standby\0off\0", &mut out);
@@ -27,17 +27,17 @@ pub fn welcome(key_data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// In no transaction, the server is ready for the next query.
+/// ReadyForQuery of a session that is in no transaction.
 pub fn ready() -> Vec<u8> {
     message(b'Z', b"I")
 }
 
-/// The CommandComplete with this tag.
+/// A CommandComplete with this tag.
 pub fn complete(tag: &str) -> Vec<u8> {
     message(b'C', format!("{tag}\0").as_bytes())
 }
 
-/// The RowDescription of one column, as text.
+/// A RowDescription of one column in text format.
 pub fn row_description(name: &str, type_oid: u32) -> Vec<u8> {
     let mut body = vec![0, 1];
     body.extend_from_slice(name.as_bytes());
@@ -58,7 +58,7 @@ pub fn row(values: &[Option<&[u8]>]) -> Vec<u8> {
     message(b'D', &body)
 }
 
-/// What a server says to the question for its process, in front of its ReadyForQuery.
+/// The server's answer to the question for its process ID, up to its ReadyForQuery.
 pub fn process(number: &str) -> Vec<u8> {
     let answer = row(&[Some(number.as_bytes())]);
     [message(b'1', b""), message(b'2', b""), answer, complete("SELECT 1")].concat()
