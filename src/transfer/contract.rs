@@ -1,10 +1,11 @@
-//! The contract of Rust and JavaScript: every number, layout and word that both sides use, said
-//! once.
+//! The contract between Rust and JavaScript: every number, layout and word that both sides use is
+//! defined here, and nowhere else.
 //!
-//! `npm run contract` writes it as `js/transfer/contract.cjs`, which is committed. A test fails
-//! where that file says anything else than this one.
+//! `npm run contract` writes the contract to `js/transfer/contract.cjs`, which is committed. A test
+//! fails if that file differs from this one.
 
-/// Constants that JavaScript has as the properties of one object, which has the module's name.
+/// Constants that JavaScript gets as the properties of one object. The object has the module's
+/// name.
 macro_rules! constants {
     (
         $(#[doc = $about:literal])+
@@ -33,16 +34,16 @@ macro_rules! constants {
     };
 }
 
-/// Stands where a record's tag stands in a pattern.
+/// Matches a record's tag in a pattern.
 macro_rules! any {
     ($tag:expr) => {
         _
     };
 }
 
-/// Lists of words, each a struct whose fields are the words in their order. Behind a tag comes the
-/// first field, else it is the first word. JavaScript has, in one object, the tag as `NAME`, the
-/// place of each word as `NAME_FIELD`, and the count of words as `NAME_WORDS`.
+/// Lists of words, each as a struct whose fields are the words in their order. If the list has a
+/// tag, the tag is the first word, and the fields follow it. JavaScript gets one object with the
+/// tag as `NAME`, the index of each word as `NAME_FIELD`, and the count of words as `NAME_WORDS`.
 macro_rules! layouts {
     (
         $(#[doc = $about:literal])+
@@ -107,8 +108,9 @@ macro_rules! layouts {
     };
 }
 
-/// How a column's cells are read, by the number in the description of a shape. A cell takes eight
-/// bytes, of which JavaScript reads the low half as an Int32Array, or all as another view.
+/// How the cells of a column are read. The description of a shape has the lane's number. A cell
+/// takes eight bytes. JavaScript reads either the low half, as an Int32Array, or all of it through
+/// another view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Lane {
@@ -126,129 +128,130 @@ pub enum Lane {
 }
 
 constants! {
-    /// How a column's cells are read: its lane.
+    /// The lanes: how the cells of a column are read.
     lanes {
-        /// The low half is the end of the cell's text, in UTF-16 units from the batch's beginning.
+        /// The low half is the end of the cell's text, in UTF-16 units from the start of the batch.
         const TEXT: u8 = 0;
-        /// The low half is a signed number.
+        /// The low half is a signed integer.
         const INT32: u8 = 1;
-        /// The low half is an unsigned number.
+        /// The low half is an unsigned integer.
         const UINT32: u8 = 2;
         /// The low half is 0 or 1.
         const BOOL: u8 = 3;
         const FLOAT64: u8 = 4;
         const BIGINT64: u8 = 5;
-        /// As TEXT; the text is JSON.
+        /// Like TEXT. The text is JSON.
         const JSON: u8 = 6;
-        /// As TEXT; the text is base64 without padding.
+        /// Like TEXT. The text is base64 without padding.
         const BYTES: u8 = 7;
-        /// As TEXT; the text is JSON, whose innermost values are strings where JSON can't say them.
+        /// Like TEXT. The text is JSON, with a string for each element that JSON can't express
+        /// exactly.
         const ARRAY: u8 = 8;
-        /// JSON that stands beside the other text: the low half is where the document ends in that,
-        /// in UTF-16 units.
+        /// JSON that is kept apart from the other text. The low half is the end of the cell's
+        /// document in that JSON, in UTF-16 units.
         const JOINED: u8 = 9;
-        /// As BIGINT64, unsigned.
+        /// Like BIGINT64, but unsigned.
         const BIGUINT64: u8 = 10;
     }
 }
 
 constants! {
-    /// What the byte beside a cell says.
+    /// The byte that each cell has in addition says what the cell holds.
     cells {
-        /// Zero, so that generated code asks for nothing else.
+        /// Zero, so that generated code can test for it without a comparison.
         const VALUE: u8 = 0;
         const NULL: u8 = 1;
-        /// The value has crossed in pieces before.
+        /// The value has crossed before, in pieces.
         const CUT: u8 = 2;
     }
 }
 
 layouts! {
-    /// The words of a segment: a header, and records, each behind its tag.
+    /// The words of a segment: a header, then records, each after its tag.
     ///
-    /// All text of a segment is one string, in the order of the records; a RESULT's begins with its
-    /// command, where that has no number, and goes on with its rows and the JSON that stands beside
-    /// them.
+    /// All text of a segment is one string, in the order of the records. The text of a RESULT
+    /// begins with its command, if the command has no number. Then come the text of its rows and
+    /// the JSON that is kept apart from that text.
     ///
-    /// Long values of a long row come as PIECEs, in order. Then comes the row, in a RESULT of its
-    /// own, whose flags say so: where the byte beside a cell is CUT, its value is the next of those
-    /// that have come. A piece of bytes has a byte in each unit.
+    /// The long values of a long row come first, as PIECEs, in order. The row follows in a RESULT
+    /// of its own with the flag LONG_ROW. A cell marked CUT stands for the next of the values that
+    /// have come. In a piece of bytes, each unit is one byte.
     records of i32 {
-        /// Stands in front of the records.
+        /// The header, before the records.
         SEGMENT SegmentWords {
-            /// How many words are used, with these.
+            /// How many words are used, including the header.
             used,
-            /// 1 where the addon has more.
+            /// 1 if the addon has more records.
             more,
         }
-        /// Rows of a result, or its end, or both.
+        /// Rows of a result, the end of a result, or both.
         RESULT 1 ResultWords {
             request,
-            /// The shape's slot, or NONE.
+            /// The slot of the shape, or NONE.
             slot,
             rows,
-            /// Its place in COMMANDS, or NONE.
+            /// The index of the command in COMMANDS, or NONE.
             command,
             count_low,
-            /// NONE where the command has no count.
+            /// NONE if the command has no count.
             count_high,
             flags,
-            /// 0 for none.
+            /// 0 if there is no lease.
             lease,
-            /// UTF-16 units of the command's text.
+            /// The length of the command's text in UTF-16 units.
             command_units,
-            /// UTF-16 units of the JSON behind the text of its rows.
+            /// The length in UTF-16 units of the JSON that follows the text of the rows.
             joined_units,
         }
         /// A request has failed.
         ERROR 2 ErrorWords {
             request,
-            /// UTF-16 units of the JSON.
+            /// The length of the JSON in UTF-16 units.
             units,
         }
-        /// What the rows of a statement look like.
+        /// The columns of a statement's rows.
         SHAPE 3 ShapeWords {
             slot,
-            /// UTF-16 units of the JSON.
+            /// The length of the JSON in UTF-16 units.
             units,
         }
-        /// Of the pool, for its listeners.
+        /// An event of the pool, for its listeners.
         EVENT 4 EventWords {
-            /// UTF-16 units of the JSON.
+            /// The length of the JSON in UTF-16 units.
             units,
         }
-        /// A host's name is to be looked up.
+        /// JavaScript is to look up a host's name.
         LOOKUP 5 LookupWords {
             token,
-            /// UTF-16 units of the name.
+            /// The length of the name in UTF-16 units.
             units,
         }
-        /// The types of the parameters of a request whose values are to come.
+        /// The types of the parameters of a request whose values are still to come.
         TYPES 6 TypesWords {
             request,
-            /// UTF-16 units of the oids, separated by commas.
+            /// The length in UTF-16 units of the oids, which are separated by commas.
             units,
         }
-        /// A part of a value of a long row.
+        /// A part of one value of a long row.
         PIECE 7 PieceWords {
             request,
-            /// UTF-16 units of the piece.
+            /// The length of the piece in UTF-16 units.
             units,
-            /// Bytes of the whole value.
+            /// The length of the whole value in bytes.
             size,
             flags,
         }
-        /// What a TRACED request has met on its way to its answer.
+        /// What happened to a TRACED request before its answer.
         TRACE 8 TraceWords {
             request,
-            /// Microseconds until it was first sent; NONE where it never was.
+            /// Microseconds until the request was first sent, or NONE if it was never sent.
             waited,
-            /// How often it was sent to be run.
+            /// How often the request was sent for execution.
             attempts,
-            /// UTF-16 units of the host.
+            /// The length of the host in UTF-16 units.
             units,
         }
-        /// The function of the option `ssl` is to be asked.
+        /// JavaScript is to call the function of the option `ssl`.
         SSL 9 SslWords {
             question,
         }
@@ -256,13 +259,13 @@ layouts! {
 }
 
 constants! {
-    /// In place of something that there is none of.
+    /// Numbers that stand for an absent value.
     absences {
-        /// In place of a slot, a command or a count of a RESULT.
+        /// Instead of a slot, a command or a count of a RESULT.
         const NONE: i32 = -1;
-        /// In place of the count of a request's values: they are arguments of the call.
+        /// Instead of the count of a request's values: the values are arguments of the call.
         const ELSEWHERE: i32 = -1;
-        /// In place of a time in milliseconds.
+        /// Instead of a time in milliseconds.
         const NO_LIMIT: u32 = u32::MAX;
     }
 }
@@ -274,7 +277,7 @@ constants! {
         const RESULT_COMPLETE: i32 = 1;
         /// The request has no more results.
         const REQUEST_COMPLETE: i32 = 2;
-        /// One row, of which values have come in pieces.
+        /// The result is one row, of which some values have come in pieces.
         const LONG_ROW: i32 = 4;
     }
 }
@@ -283,16 +286,16 @@ constants! {
     /// Flags of a PIECE.
     piece_flags {
         const LAST_PIECE: i32 = 1;
-        /// The value is bytes, and not text.
+        /// The value is bytes, not text.
         const BYTES: i32 = 2;
     }
 }
 
 constants! {
-    /// What ran.
+    /// What the server ran.
     commands {
-        /// Command tags that have a number, which is their place here. So their names need not
-        /// cross each time.
+        /// The command tags that have a number, which is the tag's index here. So these tags need
+        /// not cross each time.
         const COMMANDS: [&str; 30] = [
             "",
             "SELECT",
@@ -329,32 +332,34 @@ constants! {
 }
 
 layouts! {
-    /// The words of a request buffer, in which JavaScript writes a request.
+    /// The words of a request buffer. JavaScript writes a request into it.
     buffer_words of u32 {
         /// A request.
         BUFFER BufferWords {
             request,
-            /// 0 for none.
+            /// 0 if there is no lease.
             lease,
             statement,
-            /// Those of the query.
+            /// The flags of the request, from the group of query flags.
             flags,
             /// How many values are in the buffer, or ELSEWHERE.
             count,
-            /// Milliseconds: 0 for no limit, NO_LIMIT where the request has none of its own.
+            /// In milliseconds. 0 is no limit; NO_LIMIT says that the request has no limit of its
+            /// own.
             limit,
-            /// 1 where the statement is forgotten once the request is queued.
+            /// 1 if the statement's number is to be forgotten once the request is queued.
             is_transient,
-            /// The numbers behind it take eight bytes each.
+            /// Padding: each of the numbers that follow takes eight bytes.
             unused,
         }
     }
 }
 
 constants! {
-    /// The layout of a request buffer, in bytes: words, a code for each value, its number.
+    /// The layout of a request buffer, in bytes: the words, a code for each value, a number for
+    /// each value.
     request_buffer {
-        /// Values that find room.
+        /// How many values fit.
         const VALUES: usize = 32;
         const KINDS_AT: usize = super::buffer_words::BufferWords::WORDS * size_of::<u32>();
         const NUMBERS_AT: usize = KINDS_AT + VALUES;
@@ -363,8 +368,8 @@ constants! {
 }
 
 constants! {
-    /// The codes of captured values, and of those in a request buffer. From NUMBER to JSON each has
-    /// a number beside it: that of a text is its length.
+    /// The codes of captured values, also in a request buffer. The codes from NUMBER to JSON have a
+    /// number with them. For text, the number is the length.
     codes {
         const CLOSE: u8 = 0;
         const OPEN: u8 = 1;
@@ -377,47 +382,48 @@ constants! {
         const BIGINT: u8 = 8;
         const JSON: u8 = 9;
         const BYTES: u8 = 10;
-        /// A parameter that is JSON. It may be too long to be copied once more into the text of
-        /// all.
+        /// A parameter that is JSON. It may be too long to be copied into the joined text of all
+        /// values.
         const WHOLE_JSON: u8 = 11;
     }
 }
 
 constants! {
-    /// How a request is to be treated.
+    /// How the addon is to treat a request.
     query_flags {
-        /// The caller declares that it changes nothing: it may be sent again.
+        /// The caller declares the request to be read-only, so the pool may send it again.
         const READ_ONLY: u32 = 1;
-        /// The connection goes back once this is done and the session is in no transaction.
+        /// The lease is released once this request is done, if the session is then in no
+        /// transaction.
         const RELEASE: u32 = 1 << 2;
-        /// It commits: where its answer is lost, the outcome is unknown.
+        /// The request commits. If its answer is lost, the outcome is unknown.
         const COMMIT: u32 = 1 << 3;
-        /// It may be given up, and given another limit.
+        /// The caller may cancel the request, and may change its limit.
         const CANCELLABLE: u32 = 1 << 8;
-        /// No prepared statement is kept for it.
+        /// No prepared statement is kept for the request.
         const UNPREPARED: u32 = 1 << 9;
-        /// Its values are to come, once TYPES has named their types. It is CANCELLABLE too.
+        /// The values follow once TYPES has given their types. The request is CANCELLABLE too.
         const VALUES_TO_COME: u32 = 1 << 10;
-        /// Its values were written for the types that the addon has returned. TYPES may ask for
-        /// them once more.
+        /// The values were written for types that the addon returned earlier. If the types have
+        /// changed, TYPES asks for the values again.
         const VALUES_WRITTEN: u32 = 1 << 12;
-        /// A TRACE comes in front of its answer.
+        /// A TRACE precedes the answer.
         const TRACED: u32 = 1 << 13;
-        /// A ROLLBACK behind the limit of its transaction: it is waited for no longer than for a
-        /// cancel.
+        /// A ROLLBACK after the transaction's limit. The pool waits for its answer only as long as
+        /// for a cancel.
         const HURRIED: u32 = 1 << 11;
-        /// It belongs to a transaction, which begins with the first of its statements. Those bits
-        /// that follow say how, and are the same for all of them.
+        /// The request belongs to a transaction, which begins with its first statement. The bits
+        /// below describe the transaction, and are the same for all of its statements.
         const TRANSACTION: u32 = 1 << 16;
-        /// It ends the transaction: a COMMIT or a ROLLBACK.
+        /// The request ends the transaction: a COMMIT or a ROLLBACK.
         const END: u32 = 1 << 17;
         const BEGIN_READ_ONLY: u32 = 1 << 18;
         const BEGIN_DEFERRABLE: u32 = 1 << 19;
-        /// Where the number of the isolation level stands, in three bits; 0 for the server's
+        /// The position of the isolation level's number, which has three bits. 0 is the server's
         /// default.
         const ISOLATION_SHIFT: u32 = 20;
-        /// The transaction failed before, perhaps because of the descriptions of its statements.
-        /// They are described anew.
+        /// The transaction has failed before, perhaps because a statement's description was stale.
+        /// The statements are described again.
         const REPEATED: u32 = 1 << 23;
     }
 }
@@ -433,19 +439,19 @@ constants! {
 }
 
 constants! {
-    /// Limits that both sides refuse beyond.
+    /// Limits that both sides enforce.
     limits {
         /// Bind counts its parameters in 16 bits (PostgreSQL manual, 55.7).
         const MOST_PARAMETERS: u32 = 65_535;
-        /// In milliseconds: what a timer of JavaScript, and a socket option, can hold.
+        /// In milliseconds: the most that a timer in JavaScript and a socket option can hold.
         const LONGEST_TIMEOUT: u32 = i32::MAX.cast_unsigned();
     }
 }
 
 constants! {
-    /// What the addon throws.
+    /// Errors that the addon throws.
     thrown {
-        /// The `code` of every error; its message is JSON.
+        /// The `code` of every error. The error's message is JSON.
         const THROWN_MARK: &str = "THROWN_BY_ADDON";
     }
 }
@@ -480,7 +486,7 @@ mod tests {
             std::fs::write(&path, &generated).unwrap();
         }
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        // A checkout on Windows may end lines in another way.
+        // Git on Windows may check the file out with other line ends.
         let is_same = committed.lines().eq(generated.lines());
         assert!(
             is_same,

@@ -1,12 +1,12 @@
-//! The contract as a file of JavaScript.
+//! Writes the contract as a JavaScript file.
 
 use std::fmt::Write;
 
-/// An object of JavaScript.
+/// One object in JavaScript.
 pub(super) struct Group {
-    /// As Rust calls the module.
+    /// The name of the module in Rust.
     pub(super) name: &'static str,
-    /// Lines of its doc comment, as of the constants'.
+    /// The lines of the module's doc comment, which JavaScript gets too.
     pub(super) about: &'static [&'static str],
     pub(super) constants: Vec<Constant>,
 }
@@ -26,7 +26,7 @@ impl Constant {
     }
 }
 
-/// A value as JavaScript writes it.
+/// A value in JavaScript's notation.
 pub(super) enum Literal {
     One(String),
     List(Vec<String>),
@@ -63,7 +63,7 @@ const HEAD: &str = "\
 // `src/transfer/contract.rs`, which is the file to change.
 ";
 
-/// In the form that prettier leaves as it is.
+/// The file, formatted as prettier formats it.
 pub(super) fn file_of(groups: &[Group]) -> String {
     let mut file = HEAD.to_owned();
     for Group { name, about, constants } in groups {

@@ -1,7 +1,7 @@
 //! Floor 0: what crosses between Rust and JavaScript.
 //!
-//! Owns: the contract of both sides, which is said once, in [`contract`], and the batch in which
-//! rows cross. Imports nothing of this crate, does no I/O, reads no clock.
+//! Owns: the contract of both sides, which [`contract`] defines, and the batch in which rows cross.
+//! Imports nothing of this crate, does no I/O, reads no clock.
 
 pub mod contract;
 #[cfg(test)]

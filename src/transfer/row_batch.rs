@@ -1,29 +1,30 @@
-//! The batch in which rows cross into JavaScript: fixed-width cells and one text.
+//! The batch in which rows cross into JavaScript: cells of a fixed width, and one text.
 //!
-//! A cell takes eight bytes, row by row, column by column. JavaScript looks at the same bytes as an
-//! Int32Array, a Float64Array and a BigInt64Array, and reads each column through the view that its
-//! [`Lane`] names. Text cells hold where their text ends in the batch's one string; it begins where
-//! the text cell before it ended. The byte beside a cell tells NULL, and a value that has crossed
-//! in pieces.
+//! Cells take eight bytes each and are ordered by row, then by column. JavaScript looks at the same
+//! bytes as an Int32Array, a Float64Array and a BigInt64Array, and reads each column through the
+//! view that its [`Lane`] names. A text cell holds the end of its text in the batch's one string.
+//! Its text begins where the previous text cell's text ends. The byte that each cell has in
+//! addition marks NULL, and a value that has crossed in pieces.
 //!
-//! One column of JSON is kept beside the text of its rows while they are written, as
-//! `[document,document,...]`, and stands behind it in the end: JavaScript parses all of it at once.
+//! The documents of one JSON column are kept apart from the other text while rows are written, as
+//! `[document,document,...]`. In the end they follow the other text, so that JavaScript can parse
+//! all of them at once.
 
 use super::contract::Lane;
 use super::contract::cells::{CUT, NULL, VALUE};
 
 impl Lane {
-    /// Whether the cells of the lane take text.
+    /// Whether the cells of the lane have text.
     pub const fn takes_text(self) -> bool {
         matches!(self, Self::Text | Self::Json | Self::Bytes | Self::Array | Self::Joined)
     }
 }
 
-/// There is no room left: hand the batch over and write the row into the next one.
+/// The batch is full. Hand it over, and write the row into the next batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// A place in a batch to go back to when a row does not fit or can't be read.
+/// A position in a batch to return to when a row does not fit or can't be read.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     cells: usize,
@@ -34,7 +35,7 @@ pub struct Mark {
     ascii: bool,
 }
 
-/// Borrows the memory that it fills, which belongs to the floor that hands it over.
+/// Borrows the memory that it fills. That memory belongs to the floor that hands over the batch.
 #[derive(Debug)]
 pub struct RowBatch<'a> {
     cells: &'a mut [u64],
@@ -43,16 +44,16 @@ pub struct RowBatch<'a> {
     text_limit: usize,
     used: usize,
     units: u32,
-    /// The documents of [`Lane::Joined`], and their separators.
+    /// The documents of [`Lane::Joined`], with their separators.
     joined: Vec<u8>,
     joined_units: u32,
     ascii: bool,
 }
 
 impl<'a> RowBatch<'a> {
-    /// `text` is cleared. `text_limit`, in bytes, bounds what one kept cell can hold alive: a batch
-    /// takes no further row once its text has reached the limit, but a first row always fits,
-    /// however long.
+    /// Clears `text`. `text_limit`, in bytes, bounds how much memory a single retained cell can
+    /// keep alive: once the text has reached the limit, a batch takes no further row. The first row
+    /// always fits, however long it is.
     pub fn new(
         cells: &'a mut [u64],
         nulls: &'a mut [u8],
@@ -82,13 +83,12 @@ impl<'a> RowBatch<'a> {
         if columns > room || too_long { Err(Full) } else { Ok(()) }
     }
 
-    /// Makes sure that there is memory for a long text, which is put next. False where that can't
-    /// be had.
+    /// Makes sure that there is memory for the long text that is put next. False if there is not.
     pub fn make_room(&mut self, bytes: usize, joined: bool) -> bool {
         if joined && self.joined.try_reserve(bytes.saturating_add(self.text_limit)).is_err() {
             return false;
         }
-        // What is joined goes behind the text in the end.
+        // The joined documents will follow the text in the end.
         let joined = if joined { self.joined.len() } else { 0 };
         self.text.try_reserve(bytes.saturating_add(joined)).is_ok()
     }
@@ -108,7 +108,7 @@ impl<'a> RowBatch<'a> {
         self.ascii = mark.ascii;
     }
 
-    /// In a text column too: the cell takes no text, so its end is where the one before it ended.
+    /// For text columns too. The cell has no text, so its text ends where the previous one ends.
     pub fn put_null(&mut self) {
         self.put(u64::from(self.units), NULL);
     }
@@ -137,7 +137,7 @@ impl<'a> RowBatch<'a> {
         self.put(value, VALUE);
     }
 
-    /// `None` where it is not UTF-8: then nothing is put.
+    /// `None` if the value is not valid UTF-8. Then nothing is put.
     pub fn put_text(&mut self, value: &[u8]) -> Option<()> {
         let units = self.check_units(value)?;
         self.text.extend_from_slice(value);
@@ -145,7 +145,8 @@ impl<'a> RowBatch<'a> {
         Some(())
     }
 
-    /// A text cell of what `write` appends, which must be ASCII. Where it gives up, nothing is put.
+    /// Puts a text cell with what `write` appends, which must be ASCII. If `write` returns `None`,
+    /// nothing is put.
     pub fn put_ascii_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
         let written = self.append_with(write)?;
         debug_assert!(written.is_ascii());
@@ -154,7 +155,8 @@ impl<'a> RowBatch<'a> {
         Some(())
     }
 
-    /// A text cell of what `write` appends, which must be UTF-8. Where it gives up, nothing is put.
+    /// Puts a text cell with what `write` appends, which must be UTF-8. If `write` returns `None`,
+    /// nothing is put.
     pub fn put_text_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
         let (units, is_ascii) = measure(self.append_with(write)?);
         self.ascii &= is_ascii;
@@ -162,7 +164,7 @@ impl<'a> RowBatch<'a> {
         Some(())
     }
 
-    /// What was written; `None` where `write` gave up.
+    /// The bytes that `write` has written, or `None` if it returned `None`.
     #[inline]
     fn append_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<&[u8]> {
         let start = self.text.len();
@@ -173,15 +175,15 @@ impl<'a> RowBatch<'a> {
         self.text.get(start..)
     }
 
-    /// Puts the cell of text that was appended, of so many UTF-16 units.
+    /// Puts the cell of a text that was appended, which has `units` UTF-16 units.
     #[inline]
     fn end_text(&mut self, units: u32) {
         self.units = self.units.saturating_add(units);
         self.put(u64::from(self.units), VALUE);
     }
 
-    /// A document of the column that is kept beside the text. `None` where it is not UTF-8: then
-    /// nothing is put.
+    /// Puts a document of the column that is kept apart. `None` if the document is not valid UTF-8.
+    /// Then nothing is put.
     pub fn put_joined(&mut self, document: &[u8]) -> Option<()> {
         let units = self.check_units(document)?;
         self.join(document, units);
@@ -206,8 +208,8 @@ impl<'a> RowBatch<'a> {
         self.joined_units = self.joined_units.saturating_add(1).saturating_add(units);
     }
 
-    /// Puts the documents behind the text of their rows, and returns how many UTF-16 units they
-    /// take with their brackets.
+    /// Moves the documents to the end of the text. Returns how many UTF-16 units they take,
+    /// including their brackets.
     pub fn close_joined(&mut self) -> u32 {
         if self.joined.is_empty() {
             return 0;
@@ -219,18 +221,19 @@ impl<'a> RowBatch<'a> {
         units
     }
 
-    /// Bytes of text that are held.
+    /// The length of the text in bytes.
     pub fn text_len(&self) -> usize {
         self.text.len() + self.joined.len()
     }
 
-    /// Whether the text has outgrown the limit by what was put since `mark`, and would not have
-    /// without.
+    /// Whether the text is over the limit, and the batch already had text at `mark`. A first row
+    /// may exceed the limit.
     pub fn overflows_since(&self, mark: Mark) -> bool {
         mark.text + mark.joined > 0 && self.text_len() > self.text_limit
     }
 
-    /// Text that belongs to no cell (an error, a description): returns its length in UTF-16 units.
+    /// Appends text that belongs to no cell, such as an error or a description. Returns its length
+    /// in UTF-16 units.
     pub fn append_text(&mut self, value: &str) -> u32 {
         let units = self.count_units(value);
         self.units = self.units.saturating_add(units);
@@ -238,14 +241,14 @@ impl<'a> RowBatch<'a> {
         units
     }
 
-    /// A value that has crossed in pieces, ahead of its row.
+    /// Puts the cell of a value that has crossed before its row, in pieces.
     pub fn put_cut(&mut self) {
         self.put(u64::from(self.units), CUT);
     }
 
-    /// Text that belongs to no cell, of what `write` appends. Unless it ends here (`is_end`), it is
-    /// taken up to the last whole character. Returns its length in UTF-16 units; where it is not
-    /// UTF-8, nothing is appended.
+    /// Appends what `write` appends, as text that belongs to no cell. Unless the text ends here
+    /// (`is_end`), an incomplete last character is left out. Returns the length in UTF-16 units. If
+    /// the text is not valid UTF-8, nothing is appended.
     pub fn append_characters(
         &mut self,
         is_end: bool,
@@ -267,8 +270,8 @@ impl<'a> RowBatch<'a> {
         Some(units)
     }
 
-    /// Bytes that belong to no cell, each of which is one unit: all other text of the batch is
-    /// ASCII, and nothing comes behind them.
+    /// Appends bytes that belong to no cell, each as one unit. All other text of the batch must be
+    /// ASCII, and nothing may follow the bytes.
     pub fn append_bytes(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<u32> {
         debug_assert!(self.ascii);
         let units = units_of_ascii(self.append_with(write)?);
@@ -276,7 +279,8 @@ impl<'a> RowBatch<'a> {
         Some(units)
     }
 
-    /// In UTF-16; `None` where it is not UTF-8. Most text is ASCII, and looked at once.
+    /// The length in UTF-16 units, or `None` if the text is not valid UTF-8. ASCII, the most
+    /// frequent case, takes one pass.
     #[inline]
     fn check_units(&mut self, value: &[u8]) -> Option<u32> {
         if value.is_ascii() {
@@ -292,12 +296,13 @@ impl<'a> RowBatch<'a> {
     }
 
     fn put(&mut self, bits: u64, mark: u8) {
-        // `reserve` was asked first; a caller that forgot loses the cell, never memory safety.
+        // The caller has asked `reserve` before. If it has not, the cell is lost, but memory stays
+        // safe.
         if let (Some(cell), Some(flag)) =
             (self.cells.get_mut(self.used), self.nulls.get_mut(self.used))
         {
-            // The views of the other side have the machine's byte order; the low half is asked for
-            // by index 2n, so that this is written little-endian everywhere that Node runs.
+            // JavaScript's views have the machine's byte order. The low half is at index 2n only if
+            // the cell is little-endian, as it is on every platform of Node.
             *cell = bits;
             *flag = mark;
         } else {
@@ -310,8 +315,7 @@ impl<'a> RowBatch<'a> {
         self.text
     }
 
-    /// Whether all text is ASCII, or bytes as they are, so that bytes and UTF-16 units are the
-    /// same.
+    /// Whether the text is all ASCII or raw bytes, so that one byte is one UTF-16 unit.
     pub fn is_ascii(&self) -> bool {
         self.ascii
     }
@@ -329,18 +333,17 @@ impl<'a> RowBatch<'a> {
     }
 }
 
-/// The UTF-16 units of valid UTF-8, and whether it is ASCII.
+/// How many UTF-16 units valid UTF-8 has, and whether it is ASCII.
 fn measure(text: &[u8]) -> (u32, bool) {
     if text.is_ascii() {
         return (units_of_ascii(text), true);
     }
-    // One for each character, and one more for those of four bytes.
+    // One for each character, and another one for each character of four bytes.
     let units_of = |byte: u8| u32::from(byte & 0xC0 != 0x80) + u32::from(byte >= 0xF0);
     (text.iter().map(|&byte| units_of(byte)).sum(), false)
 }
 
-/// A message is at most 1 GiB, and a value 2^28 bytes and one element more, so that this never
-/// saturates.
+/// Never saturates: a message is at most 1 GiB, and a batch takes 2^28 bytes and one more element.
 #[inline]
 fn units_of_ascii(text: &[u8]) -> u32 {
     u32::try_from(text.len()).unwrap_or(u32::MAX)
