@@ -1,9 +1,10 @@
-//! All types of users and extensions that servers have described, and the shapes that have them.
+//! The types of users and extensions that servers have described, and the shapes that have such
+//! types.
 //!
-//! What an oid stands for never changes in a cluster: a type that is dropped and made anew has
-//! another one, and standbys share those of their primary. With another list of hosts, and where a
-//! session is in another database, the pool begins a new catalog. Only a name goes stale, when the
-//! type is renamed.
+//! An oid never changes its meaning within a cluster. A type that is dropped and created again gets
+//! another oid, and a standby has its primary's oids. For another list of hosts, and for a session
+//! in another database, the pool begins a new catalog. Only a name becomes stale, when its type is
+//! renamed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,30 +13,31 @@ use super::ParameterType;
 use super::decode::Shape;
 use super::user_type::UserType;
 
-/// More types than a client meets; behind that it begins anew.
+/// More types than a client meets in practice. Beyond this number the catalog begins anew.
 const MOST_TYPES: usize = 10_000;
-/// Shapes that were made known to hold for their statements.
+/// How many shapes are kept that were found to hold for their statements.
 const MOST_SHAPES: usize = 512;
 
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// `None`: the server refuses to describe the type to the pool's role.
     types: BTreeMap<u32, Option<UserType>>,
-    /// Shapes with such types by the address of what their statement has: both are kept, so that an
-    /// address is a name.
+    /// The shapes with such types, by the address of the statement's own shape. Both shapes are
+    /// kept alive, so that no other shape can get that address.
     shapes: BTreeMap<usize, (Arc<Shape>, Arc<Shape>)>,
 }
 
 impl Catalog {
-    /// Adds the types that a server has described, out of those that it was asked for.
+    /// Adds the types that a server has described. `asked` are the oids that it was asked about.
     pub fn add(&mut self, asked: &[u32], found: Vec<(u32, UserType)>) {
         self.make_room_for(asked.len());
         let found = found.into_iter().filter(|(oid, _)| asked.contains(oid));
         self.types.extend(found.map(|(oid, known)| (oid, Some(known))));
     }
 
-    /// A server has refused to describe these types, and always will. A type that does not exist is
-    /// not refused: an answer that was under way when the type was dropped may have values of it.
+    /// Records that a server refuses to describe these types, and always will. A type that does not
+    /// exist counts as not refused: an answer that was in flight when the type was dropped may
+    /// still contain its values.
     pub fn add_refusal(&mut self, asked: &[u32]) {
         self.make_room_for(asked.len());
         self.types.extend(asked.iter().map(|oid| (*oid, None)));
@@ -60,7 +62,7 @@ impl Catalog {
         self.types.get(&oid)?.as_ref()
     }
 
-    /// How values for a parameter of the type are encoded.
+    /// The parameter type by which values for this oid are encoded.
     pub fn parameter_type(&self, oid: u32) -> ParameterType {
         match self.types.get(&oid) {
             Some(Some(known)) => ParameterType::of_user(known),
@@ -69,7 +71,7 @@ impl Catalog {
         }
     }
 
-    /// The shape with what is known of its types, or the oids of those that no server was asked for
+    /// The shape with all that is known about its types, or the oids that no server was asked about
     /// yet.
     pub fn name_types(&mut self, shape: &Arc<Shape>) -> Result<Arc<Shape>, Vec<u32>> {
         if !shape.has_user_types() {

@@ -1,29 +1,28 @@
 //! Dates and times as ISO 8601, from both forms in which the server sends them: `2024-01-02`,
 //! `2024-01-02T03:04:05.123456`, the same with `Z` for timestamptz, `infinity` and `-infinity`.
 //!
-//! As much of a second's fraction is shown as there is. Years from 1 to 9999 have four digits; all
-//! others are in ECMAScript's expanded form, a sign and at least six digits, in which 1 BC is the
-//! year 0. The calendar is the Gregorian one for all time, as it is for PostgreSQL and for
-//! JavaScript's Date.
+//! A fraction of a second has only as many digits as it needs. Years from 1 to 9999 have four
+//! digits. All other years have ECMAScript's expanded form: a sign and at least six digits, with 1
+//! BC as the year 0. The calendar is always Gregorian, as in PostgreSQL and in JavaScript's Date.
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
-/// Of 2000-01-01, from which PostgreSQL counts, since 1970-01-01.
+/// The days from 1970-01-01 to 2000-01-01, from which PostgreSQL counts.
 const EPOCH_DAYS: i64 = 10_957;
 
-/// 4714-11-24 BC and 5874897-12-31: the server's dates (`IS_VALID_DATE`).
+/// From 4714-11-24 BC to 5874897-12-31: the dates that the server has (`IS_VALID_DATE`).
 const DATES: std::ops::RangeInclusive<i32> = -2_451_545..=2_145_031_948;
-/// 4714-11-24 BC up to, but without, 294277-01-01 (`IS_VALID_TIMESTAMP`).
+/// From 4714-11-24 BC to 294277-01-01, exclusive (`IS_VALID_TIMESTAMP`).
 const TIMESTAMPS: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
-/// Farther from UTC than this no zone is (`MAX_TZDISP_HOUR`).
+/// The offsets from UTC, in seconds, that a time zone can have (`MAX_TZDISP_HOUR`).
 const ZONES: std::ops::RangeInclusive<i32> = -57_599..=57_599;
 
 const INFINITY: &[u8] = b"infinity";
 const NEGATIVE_INFINITY: &[u8] = b"-infinity";
 
-/// `days` since 2000-01-01, the binary form of a date.
+/// Writes a date. Its binary form is the number of `days` since 2000-01-01.
 pub(super) fn write_date(days: i32, out: &mut Vec<u8>) -> Option<()> {
     match days {
         i32::MAX => out.extend_from_slice(INFINITY),
@@ -34,7 +33,8 @@ pub(super) fn write_date(days: i32, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// `micros` since 2000-01-01, the binary form of both timestamps; `zoned` is the one in UTC.
+/// Writes a timestamp. The binary form of both types is the number of `micros` since 2000-01-01.
+/// `zoned` is true for timestamptz, whose number is in UTC.
 pub(super) fn write_timestamp(micros: i64, zoned: bool, out: &mut Vec<u8>) -> Option<()> {
     match micros {
         i64::MAX => out.extend_from_slice(INFINITY),
@@ -52,7 +52,7 @@ pub(super) fn write_timestamp(micros: i64, zoned: bool, out: &mut Vec<u8>) -> Op
     Some(())
 }
 
-/// `micros` since midnight. 24:00:00 is a time.
+/// Writes a time of `micros` since midnight. 24:00:00 is valid.
 pub(super) fn write_time(micros: i64, out: &mut Vec<u8>) -> Option<()> {
     if !(0..=MICROS_PER_DAY).contains(&micros) {
         return None;
@@ -66,7 +66,7 @@ pub(super) fn write_time(micros: i64, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// `zone` in seconds west of Greenwich, as the binary form of a timetz has it.
+/// Writes a timetz. As in its binary form, `zone` is in seconds west of Greenwich.
 pub(super) fn write_timetz(micros: i64, zone: i32, out: &mut Vec<u8>) -> Option<()> {
     if !ZONES.contains(&zone) {
         return None;
@@ -75,7 +75,7 @@ pub(super) fn write_timetz(micros: i64, zone: i32, out: &mut Vec<u8>) -> Option<
     out.push(if zone > 0 { b'-' } else { b'+' });
     let zone = zone.unsigned_abs();
     out.extend_from_slice(&two(zone / 3600));
-    // As the server does: no more of it than there is.
+    // The server too leaves out minutes and seconds that are zero.
     if !zone.is_multiple_of(3600) {
         out.push(b':');
         out.extend_from_slice(&two(zone / 60 % 60));
@@ -87,7 +87,7 @@ pub(super) fn write_timetz(micros: i64, zone: i32, out: &mut Vec<u8>) -> Option<
     Some(())
 }
 
-/// Of a second, without zeros at its end.
+/// Writes the fraction of a second, without trailing zeros.
 pub(super) fn write_fraction(micros: u32, out: &mut Vec<u8>) {
     if micros == 0 {
         return;
@@ -101,35 +101,35 @@ pub(super) fn write_fraction(micros: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// Below 100.
+/// The two digits of a number below 100.
 const fn two(number: u32) -> [u8; 2] {
     [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
-/// The farthest from 1970 that a Date of JavaScript can be (ECMA-262, TimeClip).
+/// The most milliseconds between 1970 and a Date in JavaScript (ECMA-262, TimeClip).
 const MOST_JS_MILLIS: f64 = 8.64e15;
-/// Between 1970 and 2000.
+/// The microseconds from 1970 to 2000.
 const EPOCH_MICROS: i64 = EPOCH_DAYS * MICROS_PER_DAY;
 const MILLIS_PER_DAY: i64 = MICROS_PER_DAY / 1000;
 
-/// Milliseconds since 1970, as a Date has them; `None` for an invalid one.
+/// Milliseconds since 1970, as a Date has them. `None` for an invalid Date.
 pub(super) fn js_millis(millis: f64) -> Option<i64> {
     (millis.abs() <= MOST_JS_MILLIS).then_some(millis as i64)
 }
 
-/// The binary form of both timestamps.
+/// The binary form of both timestamps for this Date.
 pub(super) fn micros_of_js_date(millis: i64) -> Option<i64> {
     let micros = millis.checked_mul(1000)?.checked_sub(EPOCH_MICROS)?;
     TIMESTAMPS.contains(&micros).then_some(micros)
 }
 
-/// The binary form of the date on which it is in UTC.
+/// The binary form of the Date's day in UTC.
 pub(super) fn days_of_js_date(millis: i64) -> Option<i32> {
     let days = i32::try_from(millis.div_euclid(MILLIS_PER_DAY) - EPOCH_DAYS).ok()?;
     DATES.contains(&days).then_some(days)
 }
 
-/// As `toISOString` shows it: always with milliseconds.
+/// Writes a Date as `toISOString` does, always with milliseconds.
 pub(super) fn write_js_date(millis: i64, out: &mut Vec<u8>) {
     let (year, month, day) = civil_from_days(millis.div_euclid(MILLIS_PER_DAY) - EPOCH_DAYS);
     let year = match year {
@@ -141,7 +141,8 @@ pub(super) fn write_js_date(millis: i64, out: &mut Vec<u8>) {
     out.push(b'Z');
 }
 
-/// As the server reads it, for whatever type of dates and times: `0044-03-15 12:00:00.000+00 BC`.
+/// Writes a Date in a form that the server reads for every type of dates and times: `0044-03-15
+/// 12:00:00.000+00 BC`.
 pub(super) fn write_server_date(millis: i64, out: &mut Vec<u8>) {
     let (year, month, day) = civil_from_days(millis.div_euclid(MILLIS_PER_DAY) - EPOCH_DAYS);
     let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
@@ -158,14 +159,15 @@ fn write_js_time(millis: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{h:02}:{m:02}:{s:02}.{millis:03}").as_bytes());
 }
 
-/// Whether a text begins as ECMAScript writes years before 0 and after 9999: which no server reads.
+/// Whether a text begins with a year in ECMAScript's expanded form, which no server reads.
 pub(super) fn has_expanded_year(text: &[u8]) -> bool {
     let [b'+' | b'-', rest @ ..] = text else { return false };
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (6..=7).contains(&digits) && rest.get(digits) == Some(&b'-')
 }
 
-/// A date or a timestamp with such a year as the server reads it; `None` where it is anything else.
+/// The text of a date or timestamp with an expanded year, in the form that the server reads. `None`
+/// for any other text.
 pub(super) fn with_server_year(text: &[u8]) -> Option<Vec<u8>> {
     if !has_expanded_year(text) {
         return None;
@@ -180,7 +182,7 @@ pub(super) fn with_server_year(text: &[u8]) -> Option<Vec<u8>> {
     Some(format!("{year:04}{rest}{era}").into_bytes())
 }
 
-/// The text form of a date under `DateStyle = ISO`.
+/// Reads the text form of a date under `DateStyle = ISO`.
 pub(super) fn date_from_text(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     if let Some(days) = infinity(text, i32::MIN, i32::MAX) {
         return write_date(days, out);
@@ -192,7 +194,7 @@ pub(super) fn date_from_text(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     write_date(i32::try_from(days).ok()?, out)
 }
 
-/// The text form of both timestamps under `DateStyle = ISO`, in whatever zone.
+/// Reads the text form of both timestamps under `DateStyle = ISO`, in any time zone.
 pub(super) fn timestamp_from_text(text: &[u8], zoned: bool, out: &mut Vec<u8>) -> Option<()> {
     if let Some(micros) = infinity(text, i64::MIN, i64::MAX) {
         return write_timestamp(micros, zoned, out);
@@ -217,7 +219,7 @@ fn infinity<T>(text: &[u8], least: T, most: T) -> Option<T> {
     }
 }
 
-/// What is left to read.
+/// The part of a text that is still to be read.
 struct Text<'a> {
     bytes: &'a [u8],
 }
@@ -237,7 +239,7 @@ impl Text<'_> {
         is_there
     }
 
-    /// Of `least` to `most` digits.
+    /// Reads a number of `least` to `most` digits.
     fn number(&mut self, least: usize, most: usize) -> Option<i64> {
         let digits = self.bytes.iter().take(most).take_while(|b| b.is_ascii_digit()).count();
         let (digits, rest) = self.bytes.split_at_checked(digits)?;
@@ -258,7 +260,7 @@ impl Text<'_> {
         Some((year, month, self.number_in(1..=31)?))
     }
 
-    /// In µs since midnight.
+    /// Reads a time, in microseconds since midnight.
     fn time(&mut self) -> Option<i64> {
         let hour = self.number_in(0..=24)?;
         self.byte(b':')?;
@@ -276,14 +278,14 @@ impl Text<'_> {
         Some(((hour * 60 + minute) * 60 + second) * MICROS_PER_SECOND + micros)
     }
 
-    /// In seconds east of Greenwich.
+    /// Reads an offset, in seconds east of Greenwich.
     fn zone(&mut self) -> Option<i64> {
         let is_west = !self.skip(b'+');
         if is_west {
             self.byte(b'-')?;
         }
-        // A zone of POSIX may be that far (`MAX_TZDISP_HOUR` bounds what is written, and not what
-        // is shown).
+        // A POSIX time zone may have such an offset: `MAX_TZDISP_HOUR` limits what the server
+        // reads, not what it shows.
         let mut seconds = self.number(2, 3).filter(|hours| *hours <= 168)? * 3600;
         if self.skip(b':') {
             seconds += self.number_in(0..=59)? * 60;
@@ -294,7 +296,7 @@ impl Text<'_> {
         Some(if is_west { -seconds } else { seconds })
     }
 
-    /// The days since 2000-01-01, after the look for the era behind the rest.
+    /// The days since 2000-01-01, once the rest of the text has shown whether the year is BC.
     fn era(&mut self, (year, month, day): (i64, i64, i64)) -> Option<i64> {
         let year = match self.bytes {
             b" BC" => {
@@ -311,13 +313,13 @@ impl Text<'_> {
     }
 }
 
-/// Days of the 400 years after which the calendar repeats.
+/// The days of 400 years. After that the calendar repeats.
 const DAYS_PER_CYCLE: i64 = 146_097;
-/// From 0000-03-01, where the years of the algorithm begin, to 1970-01-01.
+/// The days from 0000-03-01, where the algorithm's years begin, to 1970-01-01.
 const SHIFT: i64 = 719_468;
 
-/// Howard Hinnant's `days_from_civil`, from years that begin in March, so that a leap day is the
-/// last.
+/// Howard Hinnant's `days_from_civil`. Its years begin in March, so that a leap day is the last day
+/// of its year.
 const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let cycle = year.div_euclid(400);
@@ -327,7 +329,7 @@ const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     cycle * DAYS_PER_CYCLE + days - SHIFT - EPOCH_DAYS
 }
 
-/// His `civil_from_days`: year, month, day.
+/// Hinnant's `civil_from_days`: year, month, day.
 const fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let days = days + EPOCH_DAYS + SHIFT;
     let cycle = days.div_euclid(DAYS_PER_CYCLE);

@@ -1,16 +1,15 @@
-//! Floats between the worlds: a float4 by its shortest decimal form, and a number as JavaScript
-//! writes it.
+//! Floats as text: the shortest decimal form of a float4, and a number as JavaScript writes it.
 
 use std::fmt::{Arguments, Write};
 
-/// A short ASCII text without an allocation: longer than any float is in exponent form.
+/// A short ASCII text without an allocation. Every float in exponent form fits.
 struct Digits {
     bytes: [u8; 32],
     used: usize,
 }
 
 impl Digits {
-    /// Of a float that is formatted with an exponent: `-1.25e-7`.
+    /// The digits of a float that is formatted with an exponent: `-1.25e-7`.
     fn of(float: Arguments<'_>) -> Self {
         let mut digits = Self { bytes: [0; 32], used: 0 };
         // A finite float has at most 17 digits, a sign, a point and five bytes of exponent.
@@ -35,24 +34,25 @@ impl Write for Digits {
     }
 }
 
-/// Whole numbers up to here are their own shortest form: a neighbour is at least 1 away, and a form
-/// with fewer digits at least 1 too.
+/// Up to here, every whole number is its own shortest form: its neighbours are at least 1 away, and
+/// so is every form with fewer digits.
 const WHOLE_F32: f32 = 16_777_216.0;
 
-/// Below this a float4 may need more decimals than [`SCALES`] has.
+/// A smaller float4 may need more decimals than [`SCALES`] has.
 const SMALL_F32: f32 = 0.000_1;
 
-/// Times a float4 of 24 bits, each of these is an exact float8, ties included. Nine digits tell any
-/// float4, so that from [`SMALL_F32`] on the last one is enough.
+/// A float4 of 24 bits times one of these is exact as a float8, even if the product ends in one
+/// half. Nine digits identify every float4, so the last scale is enough for all numbers from
+/// [`SMALL_F32`] on.
 const SCALES: [f64; 12] = [1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
 
-/// Added and taken away again, this leaves a number below 2^51 without its fraction, rounded to the
-/// nearest, and half to even as PostgreSQL's `float4out` rounds. `f64::round` rounds otherwise, and
-/// is a call into the C library on older processors.
+/// Adding this to a number below 2^51 and subtracting it again rounds to the nearest integer, and
+/// half to even, as PostgreSQL's `float4out` does. `f64::round` rounds half away from zero, and
+/// calls the C library on older processors.
 const ROUNDING: f64 = 6_755_399_441_055_744.0;
 
-/// The float8 that prints as the float4 prints: 0.1 for 0.1, and not 0.10000000149011612. It is the
-/// very one that comes of reading the server's text, so that both formats of a column agree.
+/// The float8 with the same shortest text as the float4: 0.1 for 0.1, not 0.10000000149011612.
+/// Reading the server's text gives exactly this float8, so both formats of a column agree.
 pub(super) fn widen(value: f32) -> f64 {
     let exact = f64::from(value);
     let size = value.abs();
@@ -60,8 +60,8 @@ pub(super) fn widen(value: f32) -> f64 {
         return exact;
     }
     if (SMALL_F32..WHOLE_F32).contains(&size) {
-        // Both operands of the division are exact, so that its result is the float8 nearest to that
-        // decimal number; the first number of decimals that gives the float4 back is the shortest.
+        // Both operands of the division are exact, so the result is the float8 nearest to that
+        // decimal number. The shortest form has the fewest decimals that give the float4 back.
         for scale in SCALES {
             let decimal = ((exact * scale + ROUNDING) - ROUNDING) / scale;
             if (decimal as f32).to_bits() == value.to_bits() {
@@ -72,8 +72,8 @@ pub(super) fn widen(value: f32) -> f64 {
     widen_by_text(value).unwrap_or(exact)
 }
 
-/// Rust takes a decimal number that lies half way to the neighbour too where reading it rounds to
-/// the value (33554450 for 33554448). PostgreSQL does not, and writes another digit.
+/// Rust also accepts a decimal number that is half way to the neighbour, if reading that number
+/// gives the value (33554450 for 33554448). PostgreSQL does not, and writes another digit.
 fn widen_by_text(value: f32) -> Option<f64> {
     let half_way = |to: f32| f64::midpoint(f64::from(value), f64::from(to));
     let between = half_way(value.next_down())..half_way(value.next_up());
@@ -86,8 +86,8 @@ fn widen_by_text(value: f32) -> Option<f64> {
     })
 }
 
-/// Appends what `String(value)` gives in JavaScript (ECMA-262, Number::toString), except that the
-/// sign of a negative zero is kept: a caller that wants JavaScript's `0` passes 0. PostgreSQL reads
+/// Appends what `String(value)` returns in JavaScript (ECMA-262, Number::toString), except that a
+/// negative zero keeps its sign. A caller that wants JavaScript's `0` passes 0. PostgreSQL reads
 /// every form of it.
 pub(super) fn write_js(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
@@ -108,7 +108,7 @@ pub(super) fn write_js(value: f64, out: &mut Vec<u8>) {
     write_digits(first, others, exponent, out);
 }
 
-/// `first.others * 10^exponent` by the four cases of Number::toString.
+/// Writes `first.others * 10^exponent` by the four cases of Number::toString.
 fn write_digits(first: &str, others: &str, exponent: i32, out: &mut Vec<u8>) {
     out.reserve(first.len() + others.len() + 24);
     match usize::try_from(exponent) {
@@ -204,7 +204,8 @@ mod tests {
             (f32::MIN_POSITIVE, 1.1754944e-38),
             (f32::from_bits(1), 1e-45),
             (f32::NEG_INFINITY, f64::NEG_INFINITY),
-            // Half way between two decimal numbers, the even one; half way to a neighbour, neither.
+            // Of two decimal numbers that are equally close, the even one. Neither of them if they
+            // are half way to a neighbour.
             (1_224_240.2, 1224240.2),
             (17.0 / 1024.0, 0.016601562),
             (1.0 / 4096.0, 0.00024414062),
@@ -217,7 +218,7 @@ mod tests {
         assert!(widen(-0.0).is_sign_negative());
     }
 
-    /// What `widen` promises, by the slow way: the fewest digits that lie between the neighbours.
+    /// What `widen` promises, computed in a slow way: the fewest digits between the two neighbours.
     fn by_text(value: f32) -> f64 {
         let half_way = |to: f32| (f64::from(value) + f64::from(to)) / 2.0;
         let (low, high) = (half_way(value.next_down()), half_way(value.next_up()));

@@ -1,9 +1,10 @@
-//! A numeric's binary form, both ways: as the text that the server itself would write
-//! (`get_str_from_var` in its `numeric.c`), every digit and the scale kept, and from such a text.
+//! The binary form of a numeric, in both directions. It is read as the text that the server itself
+//! would write (`get_str_from_var` in the server's `numeric.c`), with all digits and the scale. It
+//! is written from such a text.
 
 use bytes::{BufMut, BytesMut};
 
-/// Each digit of the binary form stands for four decimal ones.
+/// Each digit of the binary form stands for four decimal digits.
 const BASE: u16 = 10_000;
 const PLACES: usize = 4;
 
@@ -13,14 +14,14 @@ const NAN: u16 = 0xC000;
 const INFINITY: u16 = 0xD000;
 const NEGATIVE_INFINITY: u16 = 0xF000;
 
-/// `NUMERIC_DSCALE_MASK`: no server has more digits behind the point.
+/// `NUMERIC_DSCALE_MASK`: the most digits after the decimal point.
 const MOST_SCALE: u16 = 0x3FFF;
 
-/// Of a text that is written in binary; longer ones are left to the server.
+/// The most digits of a text that is sent in binary. Longer texts are left to the server.
 const MOST_DIGITS: usize = 1000;
 
-/// Appends the text. A value of a few bytes can have 131,072 digits in front of its point and
-/// 16,383 behind it, and never more.
+/// Appends the text. A value of a few bytes can have up to 131,072 digits before the decimal point
+/// and 16,383 after it.
 pub(super) fn write(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (head, rest) = value.split_first_chunk::<8>()?;
     let [count, weight, sign, scale] = words(head);
@@ -36,7 +37,7 @@ pub(super) fn write(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
         NEGATIVE_INFINITY => return special(digits, b"-Infinity", out),
         _ => return None,
     }
-    // How many of the digits stand in front of the point.
+    // How many of the digits are before the decimal point.
     let whole = isize::from(weight.cast_signed()) + 1;
     write_whole(digits, whole, out)?;
     write_fraction(digits, whole, usize::from(scale), out)
@@ -74,7 +75,7 @@ fn write_fraction(digits: &[[u8; 2]], whole: isize, scale: usize, out: &mut Vec<
     let end = out.len() + scale;
     let mut place = whole;
     while out.len() < end {
-        // In front of the first digit and behind the last one are zeros.
+        // All digits before the first and after the last one are zero.
         let four = usize::try_from(place).map_or(Some(0), |place| digit(digits, place))?;
         out.extend_from_slice(&places(four));
         place += 1;
@@ -97,8 +98,8 @@ const fn places(digit: u16) -> [u8; PLACES] {
     ]
 }
 
-/// Appends the binary form of a decimal number, as `numeric_recv` of the server reads it. `None`
-/// where only the server reads the text.
+/// Appends the binary form of a decimal number, as the server's `numeric_recv` reads it. `None` if
+/// only the server can read the text.
 pub(super) fn put(text: &str, out: &mut BytesMut) -> Option<()> {
     if text == "NaN" {
         for word in [0, 0, NAN, 0] {
@@ -117,7 +118,7 @@ pub(super) fn put(text: &str, out: &mut BytesMut) -> Option<()> {
         return None;
     }
     let scale = fraction.len();
-    // Whole groups on both sides of the point.
+    // Whole groups of digits, on both sides of the decimal point.
     let front = whole.len().div_ceil(PLACES) * PLACES;
     let behind = scale.div_ceil(PLACES) * PLACES;
     let padded = format!("{whole:0>front$}{fraction:0<behind$}");
@@ -158,7 +159,7 @@ mod tests {
         Some(String::from_utf8(out).unwrap())
     }
 
-    /// The server's own binary form of a decimal number (`numeric_in`, `numeric_send`).
+    /// The server's own binary form of a decimal number (`numeric_in`, then `numeric_send`).
     fn from_decimal(negative: bool, whole: &str, fraction: &str) -> Vec<u8> {
         let padded = |zeros: usize| "0".repeat(zeros);
         let front = padded((4 - whole.len() % 4) % 4) + whole;

@@ -1,8 +1,8 @@
-//! The object ids of the types that this client distinguishes, as PostgreSQL's `pg_type.dat` fixes
-//! them.
+//! The object ids of the types that this client distinguishes, as PostgreSQL's `pg_type.dat`
+//! defines them.
 //!
-//! `postgres_types::Type` knows them too, but not as constants that a `match` could use; a test
-//! holds the two together.
+//! `postgres_types::Type` has them too, but not as constants for a `match`. A test compares the
+//! two.
 
 use postgres_types::{Kind, Type};
 
@@ -38,25 +38,25 @@ pub const UUID: u32 = 2950;
 pub const JSONB: u32 = 3802;
 pub const XID8: u32 = 5069;
 
-/// The oid that stands for "the server has not said yet".
+/// Stands for a type that the server has not named yet.
 pub const NOT_KNOWN: u32 = 0;
 
-/// Types made by users and extensions have oids from here on (`FirstNormalObjectId`).
+/// The first oid that a type of users or extensions can have (`FirstNormalObjectId`).
 pub const FIRST_OF_USERS: u32 = 16_384;
 
-/// Whether only a server knows what it stands for.
+/// Whether only a server knows what type the oid means.
 pub fn is_of_users(type_oid: u32) -> bool {
     Type::from_oid(type_oid).is_none() && type_oid != NOT_KNOWN
 }
 
-/// Whether the server reads a binary form of the type, as far as its oid shows: all types of its
-/// own have one but these.
+/// Whether the server reads a binary form of the type. Of the server's own types, all but these
+/// have one.
 pub const fn has_binary(type_oid: u32) -> bool {
     !matches!(type_oid, ACLITEM | GTSVECTOR)
 }
 
-/// Of which type the elements of an array type are. The vectors of the system tables are arrays to
-/// the server, but their text is no array's.
+/// The element type of an array type. For the server, the vectors of the system tables are arrays,
+/// but their text form is not an array's.
 pub(super) fn element(array_oid: u32) -> Option<u32> {
     let array = Type::from_oid(array_oid)?;
     if array == Type::RECORD_ARRAY {
@@ -68,8 +68,8 @@ pub(super) fn element(array_oid: u32) -> Option<u32> {
     }
 }
 
-/// The name as errors show it, `int4` and `int4[]`; the number where only the server knows the
-/// name.
+/// The name that errors show, such as `int4` or `int4[]`. If only the server knows the name, it is
+/// the oid.
 pub(super) fn name(type_oid: u32) -> String {
     let Some(known) = Type::from_oid(type_oid) else { return type_oid.to_string() };
     match element(type_oid) {

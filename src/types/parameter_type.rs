@@ -1,44 +1,44 @@
-//! The type that values for a parameter are encoded for: the type that the server inferred, or the
-//! type under a domain.
+//! The type for which a parameter's values are encoded: the type that the server inferred, or the
+//! base type of a domain.
 
 use std::sync::Arc;
 
 use super::oid;
 use super::user_type::{ArrayOf, UserType};
 
-/// The type of a parameter, as far as it is known.
+/// The type of a parameter, as far as the pool knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterType {
-    /// The type; where that is a domain, the type under it.
+    /// The type, or its base type if it is a domain.
     oid: u32,
     kind: Kind,
-    /// Of a type that users made.
+    /// The name of a user's type.
     name: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Its oid says all. So does that of a user's type that no server describes: such a type is
-    /// taken for whatever a value fits.
+    /// The oid says all. A user's type that no server describes is also of this kind: any value may
+    /// fit it.
     Plain,
-    /// Users made it, and no server has been asked to describe it.
+    /// A user's type that the pool has not asked a server to describe yet.
     Unresolved,
-    /// An array of a type that users made.
+    /// An array of a user's type.
     Array(ArrayOf),
-    /// Users made it, and it is neither array nor domain: an enum, a composite type, a range, one
-    /// of an extension.
+    /// A user's type that is neither an array nor a domain: an enum, a composite type, a range, or
+    /// a type of an extension.
     Other,
 }
 
 impl ParameterType {
-    /// The server has not said yet.
+    /// The type that the server has not named yet.
     pub const NOT_KNOWN: Self = Self::plain(oid::NOT_KNOWN);
 
     pub const fn plain(oid: u32) -> Self {
         Self { oid, kind: Kind::Plain, name: None }
     }
 
-    /// As ParameterDescription gives it.
+    /// The type for an oid in a ParameterDescription.
     pub fn inferred(oid: u32) -> Self {
         let kind = if oid::is_of_users(oid) { Kind::Unresolved } else { Kind::Plain };
         Self { oid, kind, name: None }
@@ -57,7 +57,7 @@ impl ParameterType {
         self.kind == Kind::Unresolved
     }
 
-    /// The type, taken for whatever a value fits if no server describes it.
+    /// The type after the question: if no server describes it, any value may fit it.
     #[must_use]
     pub fn taken_as_it_is(self) -> Self {
         match self.kind {
@@ -74,7 +74,7 @@ impl ParameterType {
         self.kind
     }
 
-    /// For errors; empty where it is not known.
+    /// The name for errors. Empty if the type is not known.
     pub(super) fn name(&self) -> String {
         match &self.name {
             Some(name) => match (self.kind, name.strip_prefix('_')) {
@@ -99,7 +99,7 @@ mod tests {
     const MADE: u32 = 16_400;
     const INTS: u32 = 1007;
 
-    /// [`MADE`], described so by a server.
+    /// The type [`MADE`], as a server described it.
     fn resolved(name: &str, base: u32, array: Option<u32>) -> ParameterType {
         let array = array.map(ArrayOf::plain);
         let mut catalog = Catalog::default();
@@ -170,7 +170,7 @@ mod tests {
         written(&array(&[1.0, 0.5]), &moods, Format::Text, b"{1,0.5}");
         refused(&json(), &moods, "parameter $1 of type mood[]: an object fits json");
         refused(&bytes(), &moods, "parameter $1 of type mood[]: a Buffer");
-        // Of a domain over int4.
+        // An array of a domain over int4.
         let counts = resolved("_count", MADE, Some(oid::INT4));
         written(&array(&[1.0, 2.0]), &counts, Format::Text, b"{1,2}");
         refused(

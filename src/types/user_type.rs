@@ -1,5 +1,5 @@
-//! A type that users or extensions made, as a server has described it. RowDescription gives nothing
-//! but its oid.
+//! A type that users or extensions made, as a server has described it. A RowDescription has only
+//! the type's oid.
 
 use std::sync::Arc;
 
@@ -9,26 +9,25 @@ use super::oid;
 pub struct UserType {
     /// `typname`.
     pub name: Arc<str>,
-    /// Of a domain, the type under it, and under all domains that stand between; else the type
-    /// itself.
+    /// The type under all domains. If the type is not a domain, it is the type itself.
     pub base: u32,
-    /// Where its base is an array.
+    /// What the array's elements are, if `base` is an array.
     pub array: Option<ArrayOf>,
 }
 
-/// What an array is of.
+/// The element type of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArrayOf {
-    /// The type of the elements; where that is a domain, the type under it.
+    /// The type of the elements. If that is a domain, its base type.
     pub element: u32,
-    /// The type of the elements itself, which the binary form names.
+    /// The type that the binary form names: the type of the elements, even if that is a domain.
     pub member: u32,
     /// Whether the binary form of the elements is their text.
     pub is_textual: bool,
-    /// Whether the server reads a binary form of the elements. Without one it takes no array in
-    /// binary, not even one that is empty or has NULLs alone.
+    /// Whether the server reads a binary form of the elements. If it does not, it accepts no array
+    /// of them in binary, not even an array that is empty or has only NULLs.
     pub has_binary: bool,
-    /// `typdelim` of the elements.
+    /// `typdelim` of the element type.
     pub delimiter: u8,
 }
 

@@ -1,9 +1,10 @@
-//! Arrays, from both forms in which the server sends them, as JSON: nested as deep as the array has
-//! dimensions, with `null` for NULL. Lower bounds have no place in JavaScript and are let go.
+//! Arrays, from both forms in which the server sends them, as JSON. The JSON is nested as deep as
+//! the array has dimensions, with `null` for NULL. JavaScript has no lower bounds, so they are
+//! discarded.
 //!
-//! What JSON says exactly (booleans, numbers of up to 53 bits, text) is written as such; all else
-//! as a string, which `js/` makes a value of. Nothing here recurses, and nothing is allocated by a
-//! claimed count.
+//! JSON expresses some elements exactly: booleans, numbers of up to 53 bits, and text. All others
+//! become strings, which `js/` converts. Nothing here recurses, and no count that the server claims
+//! decides how much memory is allocated.
 
 use std::borrow::Cow;
 
@@ -12,26 +13,27 @@ use crate::protocol::Format;
 
 use super::scalar::{self, Scalar};
 
-/// `MAXDIM` of the server.
+/// The server's `MAXDIM`.
 const MOST_DIMENSIONS: usize = 6;
-/// A NULL of an array's binary form.
+/// The length that marks a NULL in an array's binary form.
 const NULL: i32 = -1;
-/// The longest JSON of one array: a few bytes can claim a numeric of 131,072 digits, many times
-/// over.
+/// The longest JSON of one array. Without a limit, a few bytes could claim many numerics of 131,072
+/// digits each.
 const LONGEST: usize = 1 << 28;
 
-/// 131,072 digits in front of the point, and 16,383 behind it.
+/// 131,072 digits before the decimal point, and 16,383 after it.
 const LONGEST_NUMERIC: usize = 150_000;
 
-/// How the elements of an array column come.
+/// How the elements of an array column are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Elements {
     pub(super) scalar: Scalar,
     pub(super) type_oid: u32,
-    /// The type that the binary form names: where that is a domain, `type_oid` is the one under it.
+    /// The element type that the binary form names. If that is a domain, `type_oid` is its base
+    /// type.
     pub(super) member: u32,
     pub(super) format: Format,
-    /// Between the elements of the text form: `typdelim`.
+    /// The delimiter in the text form: `typdelim`.
     pub(super) delimiter: u8,
 }
 
@@ -43,8 +45,9 @@ impl Elements {
         }
     }
 
-    /// `array_send` of the server: dimensions, whether there are NULLs, the elements' type, of each
-    /// dimension the length and the lower bound, and each element behind its length.
+    /// Reads the server's `array_send`: the number of dimensions, whether there are NULLs, the
+    /// element type, the length and lower bound of each dimension, and the elements, each after its
+    /// length.
     fn write_binary(self, value: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let mut rest = value;
         let dimensions = usize::try_from(take_i32(&mut rest)?).ok()?;
@@ -62,14 +65,14 @@ impl Elements {
             *length = usize::try_from(take_i32(&mut rest)?).ok().filter(|&length| length > 0)?;
             take_i32(&mut rest)?;
         }
-        // How many elements stand in one of each dimension: the first has all of them.
+        // How many elements one step in each dimension has. The first span covers all elements.
         let mut spans = [0; MOST_DIMENSIONS];
         let mut count = 1_usize;
         for (span, length) in spans.iter_mut().zip(lengths).take(dimensions).rev() {
             count = count.checked_mul(length)?;
             *span = count;
         }
-        // Each element has at least its length's four bytes.
+        // Each element takes at least the four bytes of its length.
         if count > rest.len() / 4 {
             return None;
         }
@@ -94,7 +97,8 @@ impl Elements {
         rest.is_empty().then_some(())
     }
 
-    /// `array_out` of the server (PostgreSQL manual, 8.15.6): `[2:3]={{1,NULL},{"a,b","c\"d"}}`.
+    /// Reads the server's `array_out` (PostgreSQL manual, 8.15.6):
+    /// `[2:3]={{1,NULL},{"a,b","c\"d"}}`.
     fn write_text(self, value: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let mut rest = without_bounds(value)?;
         if rest == b"{}" {
@@ -102,10 +106,10 @@ impl Elements {
             return Some(());
         }
         let mut depth = 0;
-        // All elements stand at the same depth, which is that of the first.
+        // All elements are at the same depth as the first one.
         let mut bottom = None;
         loop {
-            // An element or an opening brace is due.
+            // An element or an opening brace must follow.
             while let Some((b'{', behind)) = rest.split_first() {
                 rest = behind;
                 depth += 1;
@@ -115,7 +119,7 @@ impl Elements {
                 return None;
             }
             rest = self.take_text_element(rest, out)?;
-            // A delimiter or closing braces.
+            // A delimiter or closing braces must follow.
             while let Some((b'}', behind)) = rest.split_first() {
                 rest = behind;
                 depth = usize::checked_sub(depth, 1)?;
@@ -130,7 +134,7 @@ impl Elements {
         }
     }
 
-    /// Returns what stands behind the element.
+    /// Returns the text after the element.
     fn take_text_element<'a>(self, rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
         if let Some(quoted) = rest.strip_prefix(b"\"") {
             let (element, behind) = take_quoted(quoted)?;
@@ -150,7 +154,8 @@ impl Elements {
 
     fn write_element(self, element: &[u8], out: &mut Vec<u8>) -> Option<()> {
         if out.len().max(element.len()) >= LARGE {
-            // JSON escapes a byte by six, and a few bytes can be all digits of a numeric.
+            // JSON may escape one byte as six, and a few bytes can claim a numeric with all its
+            // digits.
             out.try_reserve(element.len().checked_mul(6)?.checked_add(LONGEST_NUMERIC)?).ok()?;
         }
         scalar::write_json(element, self.scalar, out)?;
@@ -164,7 +169,7 @@ fn take_i32(rest: &mut &[u8]) -> Option<i32> {
     Some(i32::from_be_bytes(*bytes))
 }
 
-/// `[2:3][-1:0]=` stands in front where a lower bound is not 1.
+/// The text without `[2:3][-1:0]=`, with which it begins if a lower bound is not 1.
 fn without_bounds(value: &[u8]) -> Option<&[u8]> {
     if value.first() != Some(&b'[') {
         return Some(value);
@@ -176,7 +181,8 @@ fn without_bounds(value: &[u8]) -> Option<&[u8]> {
     if are_bounds { rest.get(1..) } else { None }
 }
 
-/// From behind the opening quote: the element, and what stands behind the closing quote.
+/// Reads a quoted element, after its opening quote. Returns the element and the text after its
+/// closing quote.
 fn take_quoted(rest: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
     let (element, behind) = rest.split_at_checked(plain)?;
@@ -228,7 +234,7 @@ pub(super) mod tests {
         Some(String::from_utf8(out).unwrap())
     }
 
-    /// What the text form of an array of texts becomes.
+    /// What the text form of an array of texts is decoded to.
     pub(in crate::types) fn json_of_texts(value: &[u8]) -> Option<String> {
         json(TEXT, value)
     }

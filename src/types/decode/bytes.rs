@@ -1,5 +1,5 @@
-//! bytea and uuid. Bytes cross into JavaScript as base64 in the batch's text: it stays ASCII, and
-//! Node reads base64 four times faster than hex.
+//! bytea and uuid. Bytes cross into JavaScript as base64 in the batch's text, which so stays ASCII.
+//! Node decodes base64 four times faster than hex.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
@@ -14,10 +14,10 @@ pub(super) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// In front of the digits.
+/// The prefix of the hex digits.
 pub(super) const HEX: [u8; 2] = *b"\\x";
 
-/// Reads the text of a bytea in both forms that `bytea_output` knows (PostgreSQL manual, 8.4).
+/// Reads the text form of a bytea, for both values of `bytea_output` (PostgreSQL manual, 8.4).
 pub(super) fn bytea_from_text(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let bytes = match text.strip_prefix(&HEX) {
         Some(hex) => from_hex(hex)?,
@@ -34,9 +34,9 @@ fn from_hex(hex: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// What is no digit.
+/// Marks a byte that is not a hex digit.
 const NO_DIGIT: u8 = 0xFF;
-/// The values of digits.
+/// The values of the hex digits.
 #[allow(clippy::indexing_slicing)] // In a constant, an index that is wrong is the compiler's error.
 const NIBBLES: [u8; 256] = {
     let mut nibbles = [NO_DIGIT; 256];
@@ -49,7 +49,7 @@ const NIBBLES: [u8; 256] = {
     nibbles
 };
 
-/// Puts the bytes in the place of the digits that stand in `out` from `start` on.
+/// Decodes the hex digits in `out` from `start` on, in place.
 pub(super) fn read_hex(out: &mut Vec<u8>, start: usize) -> Option<()> {
     let digits = out.get_mut(start..)?;
     if digits.len() % 2 != 0 {

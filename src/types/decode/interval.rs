@@ -1,5 +1,5 @@
-//! An interval's binary form as the server writes it under `IntervalStyle = postgres`, whatever
-//! style a session has (`EncodeInterval` in its `datetime.c`).
+//! Writes an interval as the server does under `IntervalStyle = postgres`, whatever the session's
+//! style is (`EncodeInterval` in the server's `datetime.c`).
 
 use std::io::Write as _;
 
@@ -7,8 +7,8 @@ use crate::types::datetime::write_fraction;
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
 
-/// `micros`, days and months, in this order. From PostgreSQL 17 on all of them at an end mean
-/// infinity.
+/// Reads microseconds, days and months, in this order. Since PostgreSQL 17, all three at their
+/// minimum or maximum mean infinity.
 pub(super) fn write(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (micros, rest) = value.split_first_chunk()?;
     let (days, rest) = rest.split_first_chunk()?;
@@ -30,7 +30,7 @@ fn write_parts(micros: i64, days: i32, months: i32, out: &mut Vec<u8>) -> Option
             continue;
         }
         let gap = if out.len() > start { " " } else { "" };
-        // A part behind a negative one says that it is not negative too.
+        // After a negative part, a part that is not negative has an explicit sign.
         let sign = if after_negative && value > 0 { "+" } else { "" };
         let plural = if value == 1 { "" } else { "s" };
         write!(out, "{gap}{sign}{value} {unit}{plural}").ok()?;

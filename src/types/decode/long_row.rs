@@ -1,8 +1,8 @@
-//! Rows that are too long to cross at once: their long values cross in pieces, ahead of the row.
+//! Rows that are too long to cross at once. Their long values cross before the row, in pieces.
 //!
-//! A piece is as much work as any other segment. Text ends at a whole character, and of bytes that
-//! come in hex an even number of digits is read. What becomes of a value only when all of it is
-//! there (an array, and bytes in the form `escape`) stays in its row.
+//! A piece takes about as much work as any other segment. A piece of text ends after a whole
+//! character, and a piece of hex has an even number of digits. Some values can only be decoded as a
+//! whole: arrays, and bytes in the `escape` format. They stay in their row.
 
 use std::ops::Range;
 
@@ -16,22 +16,22 @@ use super::row::{no_memory, unreadable, write_value, wrong_count};
 use super::scalar::Scalar;
 use super::shape::{Column, Decoder, Shape};
 
-/// A row whose body is longer is a long one.
+/// A row with a longer body is a long row.
 pub const LONG_ROW: usize = 256 * 1024;
-/// Bytes of text that cross at once. V8 keeps strings of this size where they are, and copies
-/// shorter ones twice before it does.
+/// How many bytes of text cross at once. V8 does not move strings of this size, but copies shorter
+/// ones twice before it stops moving them.
 const TEXT_PIECE: usize = 256 * 1024;
-/// Bytes that cross at once. Their string is garbage at once, so that it is made where V8 makes
-/// short ones.
+/// How many bytes of a bytea cross at once. Their string becomes garbage at once, so it should be
+/// short enough for V8's young generation.
 const BYTES_PIECE: usize = 64 * 1024;
-/// Less room than this is none: a whole character fits.
+/// If less room than this is left, none is used. A whole character always fits into it.
 const LEAST_ROOM: usize = 1024;
-/// Values up to this size stay in their row,
+/// Values of up to this size stay in their row,
 const SHORT_VALUE: usize = 1024;
-/// and others as long as all that stays is no more than this.
+/// and so do longer values, as long as all values that stay are no longer than this together.
 const MOST_KEPT: usize = 32 * 1024;
 
-/// How a value is cut.
+/// How a value is cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
     Text,
@@ -52,16 +52,16 @@ impl Cut {
     }
 }
 
-/// The fields of a row, and which of them are cut.
+/// The fields of a row, and which of them cross in pieces.
 #[derive(Clone, Debug, Default)]
 struct Walk {
     places: Places,
     column: usize,
-    /// Bytes of the values that stay in the row.
+    /// The total length of the values that stay in the row.
     kept: usize,
 }
 
-/// A field; NULL lies nowhere.
+/// A field. NULL has no range.
 struct Field<'a> {
     column: &'a Column,
     place: Option<Range<usize>>,
@@ -83,19 +83,19 @@ impl Walk {
     }
 }
 
-/// A value that is under way.
+/// A value of which some pieces have crossed.
 #[derive(Debug)]
 struct Value {
     cut: Cut,
     column: usize,
-    /// What has not crossed.
+    /// What has not crossed yet.
     rest: Range<usize>,
     start: usize,
-    /// The bytes of the whole value, as JavaScript will have it or in UTF-8.
+    /// The length of the whole value in bytes, as JavaScript will have it or in UTF-8.
     size: usize,
 }
 
-/// What has crossed of a long row.
+/// How much of a long row has crossed.
 #[derive(Debug)]
 pub struct LongRow {
     walk: Walk,
@@ -104,15 +104,15 @@ pub struct LongRow {
     cut_text: usize,
 }
 
-/// A piece, whose text was appended to the batch.
+/// A piece, whose text has been appended to the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// Each unit is a byte of a value of type bytea.
+    /// Whether each unit is one byte of a bytea.
     pub is_bytes: bool,
     pub is_last: bool,
-    /// In UTF-16.
+    /// The length in UTF-16 units.
     pub units: u32,
-    /// The bytes of the whole value.
+    /// The length of the whole value in bytes.
     pub size: usize,
 }
 
@@ -121,7 +121,7 @@ impl LongRow {
         let (mut walk, mut cut_text) = (Walk::default(), 0_usize);
         while let Some(field) = walk.next(body, shape.columns()) {
             if let (Some(cut), Some(place)) = (field.cut, field.place) {
-                // As long as bytes are in base64.
+                // As long as the bytes are in base64.
                 let text = match cut {
                     Cut::Text => place.len(),
                     Cut::Bytes => place.len() / 3 * 4,
@@ -133,23 +133,23 @@ impl LongRow {
         Self { walk: Walk::default(), value: None, crossed: 0..0, cut_text }
     }
 
-    /// About how many bytes of text the values have that cross in pieces. 0 where none does.
+    /// About how many bytes of text cross in pieces. 0 if no value does.
     pub const fn cut_text(&self) -> usize {
         self.cut_text
     }
 
-    /// Whether the row itself is next.
+    /// Whether all pieces have crossed, so that the row itself is next.
     pub fn has_crossed(&self, shape: &Shape) -> bool {
         self.value.is_none() && self.walk.column == shape.columns().len()
     }
 
-    /// Bytes of the body that are not read again.
+    /// The bytes of the body that are not read again.
     pub const fn crossed(&self) -> &Range<usize> {
         &self.crossed
     }
 
-    /// Appends the next piece to the batch's text. `None` when all have crossed; where there is no
-    /// room, nothing is appended. A piece of bytes is the last that its batch takes.
+    /// Appends the next piece to the batch's text. `None` if all pieces have crossed. If there is
+    /// no room, nothing is appended. After a piece of bytes, the batch takes no other piece.
     pub fn next_piece(
         &mut self,
         body: Body<'_>,
@@ -160,7 +160,7 @@ impl LongRow {
         let mut value = match self.value.take() {
             Some(value) => value,
             None => match self.next_value(body, columns) {
-                // V8 ends the process where it has no memory for a string.
+                // V8 aborts the process if it has no memory for a string.
                 Some(value) if !is_there_room_for(value.size) => return Err(no_memory()),
                 Some(value) => value,
                 None => return Ok(None),
@@ -224,8 +224,8 @@ impl LongRow {
         }
     }
 
-    /// Writes the row itself, whose cells name those values that have crossed. Where the batch is
-    /// full or a value can't be read, the batch is as before.
+    /// Writes the row itself. Its cells mark the values that have crossed. If the batch is full or
+    /// a value can't be read, the batch stays as it was.
     pub fn write_row(
         &self,
         body: Body<'_>,

@@ -1,10 +1,10 @@
-//! From the server's bytes to cells of a row batch.
+//! From the server's bytes to the cells of a row batch.
 //!
-//! Owns: which types have a binary decoder, in which format a column is asked for, and how its
-//! values are read, as a cell or as an element of an array. The columns of a result are looked at
-//! once; a value then costs one `match` and no allocation, but where it is long.
+//! Owns: which types have a binary decoder, in which format the pool asks for a column, and how the
+//! column's values are read, as cells or as elements of an array. The columns of a result are
+//! examined once. After that a value costs one `match`, and no allocation unless it is long.
 //!
-//! Its tests stand beside the code; `test/properties/results.rs` holds both formats against the
+//! The unit tests are next to the code. `test/properties/results.rs` compares both formats with the
 //! text of real servers.
 
 mod array;

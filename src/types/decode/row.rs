@@ -10,8 +10,8 @@ use super::scalar::{Read, Scalar, compose, read};
 use super::shape::{Column, Decoder, Shape};
 use crate::types::oid;
 
-/// Writes one row, whose structure the frame's parser has checked. Where the batch is full or a
-/// value can't be read, the batch is as before.
+/// Writes one row, whose structure the frame's parser has checked. If the batch is full or a value
+/// can't be read, the batch stays as it was.
 pub fn write_row(
     body: &[u8],
     shape: &Shape,
@@ -26,7 +26,7 @@ pub fn write_row(
     if written.is_err() {
         batch.rewind(mark);
     } else if batch.overflows_since(mark) {
-        // Values that are longer as text than as bytes.
+        // Some values are longer as text than in the row's body.
         batch.rewind(mark);
         return Ok(Err(Full));
     }
@@ -46,18 +46,18 @@ fn write_cells(body: &[u8], columns: &[Column], batch: &mut RowBatch<'_>) -> Res
             None => return Err(wrong_count(columns.len())),
         }
     }
-    // A row with more fields than columns is as wrong as one with fewer: nothing of it can be
+    // A row with too many fields is as wrong as a row with too few. None of its values can be
     // trusted.
     if fields.next().is_some() { Err(wrong_count(columns.len())) } else { Ok(()) }
 }
 
-/// Writes the cell of a value that is not NULL, whatever its length.
+/// Writes the cell of a value of any length that is not NULL.
 pub(super) fn write_value(
     value: &[u8],
     column: &Column,
     batch: &mut RowBatch<'_>,
 ) -> Result<(), Error> {
-    // The longest form is base64, but for arrays, which make room for themselves.
+    // The longest form is base64, except for arrays, which reserve their own room.
     let joined = column.lane == Lane::Joined;
     if value.len() >= LARGE && !batch.make_room(value.len() / 3 * 4 + 8, joined) {
         return Err(no_memory());
@@ -65,8 +65,8 @@ pub(super) fn write_value(
     write_cell(value, column, batch).ok_or_else(|| unreadable(column, value.len()))
 }
 
-/// `None` where the bytes are no value of the type. A call of a function for each value would cost
-/// a third of a row's time.
+/// `None` if the bytes are not a value of the type. Inlined, because a function call for each value
+/// would cost a third of a row's time.
 #[inline(always)]
 fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option<()> {
     match column.decoder {
@@ -88,7 +88,7 @@ fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option
     Some(())
 }
 
-/// The value itself is never shown: it may be what the user has to keep secret.
+/// The error never shows the value, which may be secret.
 #[cold]
 pub(super) fn unreadable(column: &Column, length: usize) -> Error {
     let name = &column.field.name;
@@ -310,14 +310,15 @@ pub(super) mod tests {
         assert_eq!((batch.cells_used(), batch.text()), (4, &b"long enough"[..]));
     }
 
-    /// One of each kind.
+    /// One type of each kind.
     const OIDS: [u32; 24] = [
         16, 17, 18, 20, 21, 23, 25, 26, 114, 700, 701, 1000, 1001, 1007, 1082, 1114, 1184, 1186,
         1231, 1266, 1700, 2278, 2950, 3802,
     ];
 
     proptest! {
-        /// Peer input never panics, and a refused row leaves nothing behind.
+        /// Input from the server never causes a panic, and a refused row leaves nothing in the
+        /// batch.
         #[test]
         fn any_bytes_are_a_row_or_an_error(
             values in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..12)), 0..6),

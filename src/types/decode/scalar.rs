@@ -1,5 +1,5 @@
-//! Values that are no arrays: which type and format make which of them, and how the server's bytes
-//! are read. A column's cell and an array's element are made from the same reading.
+//! Values that are not arrays: which kind a type and a format give, and how the server's bytes are
+//! read. A column's cell and an array's element are made from the same reading.
 
 use std::str::FromStr;
 
@@ -11,8 +11,8 @@ use crate::transfer::Lane;
 use super::{bytes, interval};
 use crate::types::{datetime, float, numeric, oid};
 
-/// How a value's bytes become a cell, or an element of an array: what the type and the format that
-/// RowDescription gave decide together.
+/// How a value's bytes become a cell or an element of an array. The type and the format in the
+/// RowDescription decide it together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scalar {
     BoolBinary,
@@ -21,7 +21,7 @@ pub(super) enum Scalar {
     Int4Binary,
     Int2Text,
     Int4Text,
-    /// oid, xid and cid.
+    /// For oid, xid and cid.
     Uint32Binary,
     Uint32Text,
     Int8Binary,
@@ -30,14 +30,15 @@ pub(super) enum Scalar {
     Xid8Text,
     Float4Binary,
     Float8Binary,
-    /// Text of both floats: the server writes the shortest form of a float4 itself.
+    /// The text of both float types. The server itself writes the shortest form of a float4.
     FloatText,
-    /// Types whose binary form is their text, and the text form of every type without a case above.
+    /// Types whose binary form is their text, and the text form of every type without a variant of
+    /// its own.
     Text,
     NumericBinary,
     DateBinary,
     DateText,
-    /// Their text is ISO 8601 already, and stays as it is.
+    /// The text form of a time is ISO 8601 already, so it is [`Self::Text`].
     TimeBinary,
     TimetzBinary,
     TimestampBinary,
@@ -48,14 +49,14 @@ pub(super) enum Scalar {
     UuidBinary,
     ByteaBinary,
     ByteaText,
-    /// Text of json and jsonb, and the binary form of json.
+    /// The text form of json and jsonb, and the binary form of json.
     Json,
-    /// A byte that tells the version, and the text.
+    /// A version byte, then the text.
     JsonbBinary,
 }
 
 impl Scalar {
-    /// `None` where nothing here reads the binary form.
+    /// `None` if this client does not read the type's binary form.
     pub(super) const fn of(type_oid: u32, format: Format) -> Option<Self> {
         Some(match (type_oid, format) {
             (oid::BOOL, Format::Binary) => Self::BoolBinary,
@@ -91,8 +92,8 @@ impl Scalar {
             (oid::BYTEA, Format::Text) => Self::ByteaText,
             (oid::JSON, Format::Binary | Format::Text) | (oid::JSONB, Format::Text) => Self::Json,
             (oid::JSONB, Format::Binary) => Self::JsonbBinary,
-            // The binary form of "char" is a raw byte, its text form is what psql shows: only the
-            // text form is asked for.
+            // The binary form of "char" is a raw byte. Its text form is what psql shows, so only
+            // that form is requested.
             (_, Format::Text) => Self::Text,
             (_, Format::Binary) => return None,
         })
@@ -124,7 +125,7 @@ impl Scalar {
     }
 }
 
-/// Appends an element of an array as JSON.
+/// Appends an array's element as JSON.
 pub(super) fn write_json(value: &[u8], scalar: Scalar, out: &mut Vec<u8>) -> Option<()> {
     match read(value, scalar)? {
         Read::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
@@ -134,7 +135,7 @@ pub(super) fn write_json(value: &[u8], scalar: Scalar, out: &mut Vec<u8>) -> Opt
         Read::Text(value) => {
             serde_json::to_writer(out, std::str::from_utf8(value).ok()?).ok()?;
         }
-        // None of these has anything that a string of JSON must escape.
+        // None of these contains a character that JSON must escape.
         composed @ (Read::Int64(_) | Read::Uint64(_) | Read::Float(_) | Read::Composed) => {
             out.push(b'"');
             match composed {
@@ -149,7 +150,7 @@ pub(super) fn write_json(value: &[u8], scalar: Scalar, out: &mut Vec<u8>) -> Opt
     Some(())
 }
 
-/// A value as it was read, before it is known where it goes.
+/// A value that was read, before it becomes a cell or an element.
 pub(super) enum Read<'a> {
     Bool(bool),
     Int32(i32),
@@ -157,9 +158,9 @@ pub(super) enum Read<'a> {
     Int64(i64),
     Uint64(u64),
     Float(f64),
-    /// Whether it is UTF-8, is seen where it is measured.
+    /// Text that may not be valid UTF-8. The code that measures it checks that.
     Text(&'a [u8]),
-    /// The server's bytes are not the text that crosses: [`compose`] makes it, in ASCII.
+    /// The value's text differs from the server's bytes. [`compose`] writes it, in ASCII.
     Composed,
 }
 
@@ -199,7 +200,7 @@ pub(super) fn read(value: &[u8], scalar: Scalar) -> Option<Read<'_>> {
     })
 }
 
-/// The text of a binary jsonb, which stands behind the only version that there is.
+/// The text of a binary jsonb, which follows the version byte. There is only one version.
 const fn document(value: &[u8]) -> Option<&[u8]> {
     match value {
         [1, document @ ..] => Some(document),
@@ -235,7 +236,7 @@ pub(super) fn compose(value: &[u8], scalar: Scalar, out: &mut Vec<u8>) -> Option
     }
 }
 
-/// `bool_from_sql` takes any byte but 0 for true; the server sends 0 and 1 alone.
+/// The server sends only 0 and 1. Other bytes are not read as true, unlike in `bool_from_sql`.
 const fn bool_from_binary(value: &[u8]) -> Option<bool> {
     match value {
         [0] => Some(false),
@@ -252,7 +253,7 @@ const fn bool_from_text(value: &[u8]) -> Option<bool> {
     }
 }
 
-/// Rust reads all that the server writes: digits with a minus, exponents, `NaN`, `-Infinity`.
+/// Rust reads all that the server writes: digits with a minus sign, exponents, `NaN`, `-Infinity`.
 fn from_text<T: FromStr>(value: &[u8]) -> Option<T> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }

@@ -1,5 +1,5 @@
-//! What the rows of one result look like: decided once per result, so that a cell costs one
-//! `match`.
+//! The columns of one result. What can be decided about them is decided once per result, so that a
+//! cell costs one `match`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use super::scalar::Scalar;
 use crate::types::oid;
 use crate::types::user_type::{ArrayOf, UserType};
 
-/// How a column is read.
+/// How the values of a column are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decoder {
     Scalar(Scalar),
     Array(Elements),
-    /// The one value of type void says nothing.
+    /// A void: its one value has no content.
     Void,
-    /// A binary form that nothing here reads, and that nothing here asked for.
+    /// A binary form that this client can't read and did not ask for.
     Unreadable,
 }
 
@@ -48,7 +48,8 @@ impl Decoder {
         Some(Elements { scalar, type_oid: element, member: element, format, delimiter })
     }
 
-    /// An array of users comes as text, where its binary form would need a decoder of theirs.
+    /// An array of a user's type comes as text if its binary form would need a decoder of that
+    /// type.
     fn for_user_array(array: ArrayOf, format: Format, verbatim: &Verbatim) -> Option<Self> {
         let ArrayOf { element, member, delimiter, .. } = array;
         let elements = Self::for_array(element, format, verbatim)?;
@@ -64,22 +65,22 @@ impl Decoder {
     }
 }
 
-/// Types whose values are wanted as exactly the text that psql shows, because the user's own code
-/// reads it. Their arrays come as arrays of such text.
+/// Types whose values the caller wants as exactly the text that psql shows, because the caller's
+/// own code parses it. Arrays of these types come as arrays of such text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verbatim {
-    /// `None` is the rule.
+    /// Usually `None`.
     oids: Option<Arc<[u32]>>,
     domains: DomainArrays,
 }
 
-/// The arrays of domains over types whose binary form this client reads, as far as they are known:
-/// they are asked for in binary too.
+/// Arrays of domains over types whose binary form this client reads, as far as the pool has learned
+/// of them. The pool asks for these arrays in binary too.
 #[derive(Clone, Debug, Default)]
 pub struct DomainArrays {
-    /// An inner `None` stands for a type that is no such array. Empty as a rule.
+    /// The inner `None` marks a type that is not such an array. Usually there is no map.
     known: Option<Arc<BTreeMap<u32, Option<ArrayOf>>>>,
-    /// A server has refused to describe types between the statements of a script.
+    /// Whether a server has refused to describe types between the statements of a script.
     is_refused: bool,
 }
 
@@ -91,12 +92,13 @@ impl DomainArrays {
         Arc::make_mut(all).insert(type_oid, known.array.filter(is_read));
     }
 
-    /// Of how many types something is known.
+    /// How many types are known.
     pub fn count(&self) -> usize {
         self.known.as_ref().map_or(0, |known| known.len())
     }
 
-    /// What is known of these alone: whoever keeps it must not keep what is known of all others.
+    /// A copy with these types only, so that a long-lived shape does not keep all known types
+    /// alive.
     fn only(&self, type_oids: impl Iterator<Item = u32>) -> Self {
         let known: BTreeMap<_, _> =
             type_oids.filter_map(|oid| Some((oid, self.get(oid)?))).collect();
@@ -104,20 +106,20 @@ impl DomainArrays {
         Self { known, is_refused: self.is_refused }
     }
 
-    /// What is known of a type.
+    /// What is known of a type. The outer `None` means nothing.
     fn get(&self, type_oid: u32) -> Option<Option<ArrayOf>> {
         self.known.as_ref()?.get(&type_oid).copied()
     }
 
-    /// A server has refused to describe types between the statements of a script: none is asked
-    /// there any more.
+    /// Records that a server has refused to describe types between the statements of a script. From
+    /// now on, no server is asked there.
     pub fn refuse(&mut self) {
         self.is_refused = true;
     }
 }
 
 impl PartialEq for DomainArrays {
-    /// What is known of a type never changes.
+    /// Always equal, because what is known of a type never changes.
     fn eq(&self, _: &Self) -> bool {
         true
     }
@@ -136,7 +138,7 @@ impl Verbatim {
         Self { oids: self.oids.clone(), domains: domains.clone() }
     }
 
-    /// The same where no server is to be asked for types, or as it is.
+    /// The same, except that if `types` is true, no server is to be asked for types.
     #[must_use]
     pub fn without(mut self, types: bool) -> Self {
         self.domains.is_refused |= types;
@@ -163,11 +165,11 @@ impl Verbatim {
         self.domains.add(type_oid, known);
     }
 
-    /// The format to ask for: binary where there is a binary decoder.
+    /// The format to ask for: binary if there is a binary decoder.
     pub fn result_format(&self, type_oid: u32) -> Format {
         match Decoder::for_column(type_oid, Format::Binary, self) {
-            // void has no binary form on every server, and an empty value either way. jsonb's is
-            // its text behind a byte.
+            // Not every server has a binary form of void, and its value is empty in both formats. A
+            // jsonb has the same text in both formats, and one byte more in binary.
             Decoder::Unreadable
             | Decoder::Void
             | Decoder::Scalar(Scalar::Json | Scalar::JsonbBinary) => {
@@ -187,7 +189,7 @@ pub struct Column {
     pub field: Field,
     pub lane: Lane,
     pub(super) decoder: Decoder,
-    /// Of a type that users made, once it is known.
+    /// The name of a user's type, once it is known.
     type_name: Option<Arc<str>>,
 }
 
@@ -201,7 +203,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// From the fields of a RowDescription: the formats are those in which the rows really come.
+    /// The shape of a RowDescription. `fields` have the formats in which the rows really come.
     pub fn new(fields: Vec<Field>) -> Self {
         Self::with_verbatim(fields, &Verbatim::default())
     }
@@ -212,7 +214,8 @@ impl Shape {
             .map(|field| {
                 let decoder = Decoder::for_column(field.type_oid, field.format, verbatim);
                 let decoder = match (decoder, field.format) {
-                    // A later question may get no answer: the type may be rolled back by then.
+                    // A question at a later time may have no answer: the type may be rolled back by
+                    // then.
                     (Decoder::Unreadable, Format::Binary) => {
                         verbatim.domain_array(field.type_oid).unwrap_or(decoder)
                     }
@@ -249,8 +252,8 @@ impl Shape {
         self.has_user_types
     }
 
-    /// The same shape with the formats that are asked for by what is known now; `None` where these
-    /// are the same.
+    /// The same shape with the formats that the pool would ask for by what it knows now. `None` if
+    /// they are the same.
     pub fn with_formats(&self, verbatim: &Verbatim) -> Option<Self> {
         let wants = |field: &Field| verbatim.result_format(field.type_oid);
         let differs = |column: &Column| column.field.format != wants(&column.field);
@@ -264,7 +267,7 @@ impl Shape {
         Some(Self::with_verbatim(fields.collect(), verbatim))
     }
 
-    /// Whether the rows come in the same formats.
+    /// Whether the rows come in the same formats as those of `other`.
     pub fn has_formats_of(&self, other: &Self) -> bool {
         let formats =
             |shape: &'_ Self| shape.columns.iter().map(|c| c.field.format).collect::<Vec<_>>();
@@ -275,7 +278,7 @@ impl Shape {
         self.columns.iter().map(|column| column.field.type_oid).filter(|oid| oid::is_of_users(*oid))
     }
 
-    /// Users' types of which nothing is known yet, and that may be wanted in binary.
+    /// Users' types of which nothing is known yet, and which may be better read in binary.
     pub fn unresolved(&self) -> Vec<u32> {
         let Verbatim { domains, .. } = &self.verbatim;
         let is_unresolved = |oid: &u32| !self.verbatim.has(*oid) && domains.get(*oid).is_none();
@@ -286,7 +289,7 @@ impl Shape {
         oids
     }
 
-    /// The same, with what `known` tells of its types.
+    /// The same shape, with what `known` says about its types.
     pub(in crate::types) fn with_types<'a>(
         &self,
         known: impl Fn(u32) -> Option<&'a UserType>,
@@ -309,7 +312,7 @@ impl Shape {
         shape
     }
 
-    /// Whether a column comes in a form that nothing here reads.
+    /// Whether a column comes in a form that this client can't read.
     pub fn is_unreadable(&self) -> bool {
         self.columns.iter().any(|column| {
             let wanted = self.verbatim.result_format(column.field.type_oid);
@@ -317,8 +320,9 @@ impl Shape {
         })
     }
 
-    /// Whether a column came as text, in the format of a column of another type, and would have
-    /// been asked for in binary by its own; or may be of such a type that is not resolved yet.
+    /// Whether a column came as text because the column that was expected had another type,
+    /// although its own type is better read in binary. A user's type that is not resolved yet
+    /// counts too, since it may be such a type.
     pub fn has_text_unlike(&self, asked: &Self) -> bool {
         self.columns.iter().enumerate().any(|(n, Column { field, .. })| {
             let is_same = asked.columns.get(n).is_some_and(|a| a.field.type_oid == field.type_oid);
@@ -332,19 +336,19 @@ impl Shape {
         &self.columns
     }
 
-    /// About how many bytes of text a row brings into a batch: all its bytes where there is a text
-    /// column. Some values are longer as text.
+    /// About how many bytes of text a row adds to a batch: the length of its body if there is a
+    /// text column. Some values are longer as text.
     pub(super) const fn text_bound(&self, body: &[u8]) -> usize {
         if self.has_text { body.len() } else { 0 }
     }
 
-    /// About how many bytes it takes.
+    /// About how many bytes of memory the shape takes.
     pub fn weight(&self) -> usize {
         let names = self.columns.iter().map(|column| column.field.name.len());
         size_of::<Self>() + names.map(|name| name + size_of::<Column>()).sum::<usize>()
     }
 
-    /// For JavaScript, which builds `fields` and the row builder from it.
+    /// A description for JavaScript, which makes `fields` and the row builder from it.
     pub fn to_json(&self) -> String {
         let columns = self.columns.iter().map(|Column { field, lane, decoder, type_name }| {
             let mut column = json!({

@@ -1,8 +1,8 @@
-//! Arrays of JavaScript as the server reads them: as an array of PostgreSQL where the parameter's
-//! type is one, and as JSON where it is json or jsonb.
+//! JavaScript's arrays as the server reads them: as a PostgreSQL array if the parameter is one, and
+//! as JSON if it is json or jsonb.
 //!
-//! The binary form is written wherever every element has one: it needs no quotes, and the server no
-//! parser.
+//! If every element has a binary form, the array has one too. It needs no quotes here and no parser
+//! in the server.
 
 use bytes::{BufMut, BytesMut};
 
@@ -13,17 +13,17 @@ use super::{scalar, text_to_binary};
 use crate::types::user_type::ArrayOf;
 use crate::types::{float, oid};
 
-/// `MAXDIM` of the server.
+/// The server's `MAXDIM`.
 const MOST_DIMENSIONS: usize = 6;
 const VERTICAL_TAB: u8 = 0x0b;
-/// A NULL in an array's binary form.
+/// The length that marks a NULL in an array's binary form.
 const NULL: i32 = -1;
 
 const RAGGED: EncodeError =
     "an array of several dimensions needs arrays of one length and depth, all the way down";
 const TOO_DEEP: EncodeError = "an array has at most 6 dimensions";
 const TOO_LONG: EncodeError = "the array is longer than a message can be";
-/// Never described: such an array goes as text.
+/// Users never see this message: such an array is sent as text.
 const NO_BINARY: EncodeError = "the element has no binary form here";
 const NUL: EncodeError = "PostgreSQL stores no NUL character in text";
 const NO_JSON_BYTES: EncodeError = "bytes have no form in JSON: encode them, for example as base64";
@@ -34,7 +34,7 @@ enum Step<'a> {
     Element(Value<'a>),
 }
 
-/// The lengths of the dimensions, the outermost first; none for an array without elements.
+/// The lengths of the dimensions, outermost first. Empty for an array without elements.
 struct Dimensions {
     lengths: [usize; MOST_DIMENSIONS],
     count: usize,
@@ -62,7 +62,7 @@ impl<'a> ArrayParameter<'a> {
         })
     }
 
-    /// All elements of an array travel in one format.
+    /// The format of a whole array. All its elements have the same format.
     pub(super) fn format(self, type_oid: u32) -> Format {
         let Some(element) = oid::element(type_oid) else { return Format::Text };
         let of = ArrayOf::plain(element);
@@ -73,13 +73,14 @@ impl<'a> ArrayParameter<'a> {
         }
     }
 
-    /// Of an array of a type that users made.
+    /// The format of an array of a user's type.
     pub(super) fn format_of(self, of: ArrayOf) -> Format {
         if self.has_sure_forms(of) { Format::Binary } else { Format::Text }
     }
 
-    /// Whether it has a NULL, and all has a binary form. With `array_nulls = off`, which no server
-    /// reports, a NULL in text is a word like any other.
+    /// Whether the array has a NULL, and every element has a binary form. As text, such an array
+    /// would not be safe: with `array_nulls = off`, which no server reports, NULL is a word like
+    /// any other.
     fn has_sure_forms(self, of: ArrayOf) -> bool {
         let mut scratch = BytesMut::new();
         of.has_binary
@@ -99,12 +100,13 @@ impl<'a> ArrayParameter<'a> {
         self.kinds.all(has_binary_form)
     }
 
-    /// `array_recv` of the server: dimensions, whether there are NULLs, the elements' type, of each
-    /// dimension the length and the lower bound, and each element behind its length.
+    /// Writes what the server's `array_recv` reads: the number of dimensions, whether there are
+    /// NULLs, the element type, the length and lower bound of each dimension, and the elements,
+    /// each after its length.
     pub(super) fn encode_binary(self, of: ArrayOf, out: &mut BytesMut) -> Result<(), EncodeError> {
         let mark = out.len();
         let dimensions = self.dimensions()?;
-        // What most elements take.
+        // Enough for the usual elements.
         out.reserve(self.tokens.len().saturating_mul(2 * size_of::<i32>()));
         put_length(dimensions.count, out)?;
         out.put_i32(i32::from(self.kinds.has_nulls()));
@@ -131,17 +133,18 @@ impl<'a> ArrayParameter<'a> {
         Ok(())
     }
 
-    /// Of a type that is not known, or of a built-in one.
+    /// The text form of an array whose element type is built in or not known.
     pub(super) fn encode_text(self, element: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
         if element >= oid::FIRST_OF_USERS && self.dimensions()?.count == 0 {
-            // It may be a domain over json, to which `{}` would be an empty object. White space
-            // that JSON does not have is skipped by `array_in` alone.
+            // The parameter may be a domain over json, which would take `{}` for an empty object.
+            // JSON does not allow a vertical tab, but `array_in` skips it as white space.
             out.put_u8(VERTICAL_TAB);
         }
         self.encode_text_of(ArrayOf::plain(element), out)
     }
 
-    /// `array_in` of the server (PostgreSQL manual, 8.15.6): `{{1,NULL},{"a,b","c\"d"}}`.
+    /// Writes what the server's `array_in` reads (PostgreSQL manual, 8.15.6):
+    /// `{{1,NULL},{"a,b","c\"d"}}`.
     pub(super) fn encode_text_of(self, of: ArrayOf, out: &mut BytesMut) -> Result<(), EncodeError> {
         if self.dimensions()?.count == 0 {
             out.extend_from_slice(b"{}");
@@ -178,10 +181,10 @@ impl<'a> ArrayParameter<'a> {
         Ok(())
     }
 
-    /// To the server an array is a box: all that stands at one depth is equally long.
+    /// The server wants a rectangular array: all arrays at the same depth have the same length.
     fn dimensions(self) -> Result<Dimensions, EncodeError> {
         let mut lengths: [Option<usize>; MOST_DIMENSIONS] = [None; MOST_DIMENSIONS];
-        // How much has come in the array that is open at each depth.
+        // How many elements the open array at each depth has so far.
         let mut come = [0_usize; MOST_DIMENSIONS];
         let mut depth = 0_usize;
         let mut bottom = None;
@@ -228,7 +231,7 @@ fn put_length(length: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// What escapes make of text may be six times as long as the text.
+/// Escapes can make a text six times as long.
 fn check_length(out: &BytesMut, mark: usize) -> Result<(), EncodeError> {
     if out.len() - mark > MAX_BYTES { Err(TOO_LONG) } else { Ok(()) }
 }
@@ -259,7 +262,8 @@ fn check_nul(value: Value<'_>) -> Result<(), EncodeError> {
     }
 }
 
-/// An element of the text form: quoted, unless nothing in it could be taken for something else.
+/// Writes an element of the text form. It is quoted if the server could take its text for something
+/// else.
 fn put_element(value: Value<'_>, element: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
     check_nul(value)?;
     match value {
@@ -292,7 +296,8 @@ fn put_quoted(text: &[u8], out: &mut BytesMut) {
     out.put_u8(b'"');
 }
 
-/// As JSON.stringify writes it; but a BigInt, at which that throws, in all its digits.
+/// Writes JSON as JSON.stringify does, but a BigInt with all its digits. JSON.stringify throws for
+/// a BigInt.
 fn put_json(value: Value<'_>, out: &mut BytesMut) -> Result<(), EncodeError> {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
@@ -306,13 +311,13 @@ fn put_json(value: Value<'_>, out: &mut BytesMut) -> Result<(), EncodeError> {
         Value::BigInt(digits) => out.extend_from_slice(digits.as_bytes()),
         Value::Text(text) => {
             let text = std::str::from_utf8(text).unwrap_or_default();
-            // Neither text nor memory fails.
+            // Writing a text into memory can't fail.
             let _ = serde_json::to_writer(out.writer(), text);
         }
         Value::Date(millis) => scalar::put_json_date(millis, out)?,
         Value::Json(json) => out.extend_from_slice(json),
         Value::Bytes(_) => return Err(NO_JSON_BYTES),
-        // Arrays are flat lists of tokens, and never elements.
+        // Arrays are flat lists of tokens, so an element is never an array.
         Value::Array(_) => return Err(RAGGED),
     }
     Ok(())
@@ -337,7 +342,8 @@ mod tests {
     const JSONBS: u32 = 3807;
     const MOODS: u32 = 16_400;
 
-    /// `[` and `]` open and close; all else is pushed by `push`.
+    /// Params from a text, in which `[` and `]` open and close an array. `push` pushes all other
+    /// characters.
     fn params(shape: &str, mut push: impl FnMut(&mut Params, char)) -> Params {
         let mut params = Params::new();
         for character in shape.chars() {
@@ -391,7 +397,7 @@ mod tests {
         String::from_utf8(encoded(params, type_oid).unwrap()).unwrap()
     }
 
-    /// Dimensions and elements, as `postgres-protocol` reads the binary form.
+    /// The dimensions and elements, as `postgres-protocol` reads them from the binary form.
     fn binary(params: &Params, type_oid: u32) -> (Vec<i32>, Vec<Option<Vec<u8>>>) {
         use fallible_iterator::FallibleIterator as _;
         assert_eq!(params.format(0, &ParameterType::plain(type_oid)), Format::Binary);
@@ -417,7 +423,7 @@ mod tests {
         check("[1n3]", &[3], &[one(1), None, one(3)]);
         check("[[12][n4]]", &[2, 2], &[one(1), one(2), None, one(4)]);
         check("[[[[[[7]]]]]]", &[1; 6], &[one(7)]);
-        // Text has no NULL that every session reads.
+        // As text, NULL would depend on the session.
         let numeric = |digit: u8| Some(vec![0, 1, 0, 0, 0, 0, 0, 0, 0, digit]);
         let elements = vec![numeric(1), numeric(2), None, numeric(4)];
         assert_eq!(binary(&digits("[[12][n4]]"), NUMERICS), (vec![2, 2], elements));
@@ -540,8 +546,8 @@ mod tests {
             let (_, came) = binary(&params, TEXTS);
             let expect: Vec<_> = elements.iter().map(|text| Some(text.as_bytes().to_vec())).collect();
             prop_assert_eq!(came, expect);
-            // The server's text form, read by the decoder of results: no server writes white space
-            // in front.
+            // The decoder of results reads the text form too, but without the white space in front,
+            // which no server writes.
             let form = text(&params, MOODS);
             let form = form.strip_prefix('\u{b}').unwrap_or(&form);
             let json = json_of_texts(form.as_bytes()).unwrap();

@@ -1,12 +1,12 @@
 //! From JavaScript's values to the server's bytes.
 //!
-//! Owns: a query's parameters from the call into the addon until the query is done, in which form
-//! each of them travels, and which values are refused because they do not fit the type that the
-//! server inferred. Each value is written from memory of the addon's, as often as its query is
-//! sent.
+//! Owns: the parameters of a query, from the call into the addon until the query is done, the form
+//! in which each parameter is sent, and which values are refused because they do not fit the type
+//! that the server inferred. The values are kept in the addon's memory and written each time that
+//! their query is sent.
 //!
-//! Its tests stand beside the code; `test/properties/parameters.rs` holds the forms against what
-//! real servers read from them.
+//! The unit tests are next to the code. `test/properties/parameters.rs` compares the forms with
+//! what real servers read.
 
 mod array;
 mod parameter;

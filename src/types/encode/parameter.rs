@@ -1,5 +1,6 @@
-//! How a parameter's value is written: which rules hold for it, by its type and by whether it is an
-//! array. The rules for one value are in [`super::scalar`], those for arrays in [`super::array`].
+//! Which encoder writes a parameter's value. This depends on the parameter's type, and on whether
+//! the value is an array. [`super::scalar`] has the rules for single values, [`super::array`] those
+//! for arrays.
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
@@ -20,7 +21,7 @@ impl Value<'_> {
         }
     }
 
-    /// The form in which [`Value::encode_for`] writes it.
+    /// The format in which [`Value::encode_for`] writes the value.
     pub(super) fn format_for(self, of: &ParameterType) -> Format {
         match (self, of.kind()) {
             (Self::Array(array), Kind::Array(of)) => array.format_of(of),
@@ -28,7 +29,7 @@ impl Value<'_> {
         }
     }
 
-    /// Appends the value as a parameter of the type. On an error nothing was appended.
+    /// Appends the value as a parameter of the type. On an error nothing is appended.
     pub(super) fn encode_for(
         self,
         of: &ParameterType,
@@ -51,7 +52,7 @@ impl Value<'_> {
         }
     }
 
-    /// Appends the value in the form that [`Value::format`] names. On an error nothing was
+    /// Appends the value in the format that [`Value::format`] returns. On an error nothing is
     /// appended.
     pub(super) fn encode(self, type_oid: u32, out: &mut BytesMut) -> Result<IsNull, EncodeError> {
         if matches!(self, Self::Null) {
@@ -84,7 +85,7 @@ fn encode_array(
     match type_oid {
         oid::JSON | oid::JSONB => array.encode_json(out),
         oid::NOT_KNOWN => Err(NOT_KNOWN),
-        // Where the type stays unknown: the likeliest.
+        // The most likely reading, if the type remains unknown.
         oid::FIRST_OF_USERS.. => array.encode_text(type_oid, out),
         _ => array.encode_text(oid::element(type_oid).ok_or(NOT_AN_ARRAY)?, out),
     }

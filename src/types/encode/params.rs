@@ -1,8 +1,8 @@
 //! The parameters of one query, as they came from JavaScript.
 //!
-//! Each value is read exactly once, before a byte is written anywhere: a getter or `toJSON` may do
-//! anything, and may answer otherwise the second time. They are kept until the query is done,
-//! because it may be sent again, perhaps to a server that infers other types.
+//! Each value is read exactly once, before anything is written: a getter or `toJSON` may run any
+//! code, and may return another value the second time. The values are kept until the query is done.
+//! The pool may have to send the query again, perhaps to a server that infers other types.
 
 use std::io::Write as _;
 
@@ -15,14 +15,14 @@ use crate::protocol::backend::Format;
 use super::value::{Kinds, MAX_BYTES, Span, StoredValue, Token, Value, push_token};
 use crate::types::ParameterType;
 
-/// Bind counts its parameters in 16 bits (PostgreSQL manual, 55.7).
+/// Bind has 16 bits for the number of parameters (PostgreSQL manual, 55.7).
 const MAX_COUNT: usize = 65_535;
 
-/// The 131,072 digits that a numeric can have before its point, in words of 64 bits. Writing them
-/// takes time that grows with the square of their number.
+/// A numeric can have 131,072 digits before its decimal point. This is that number of digits in
+/// words of 64 bits. The time to write them grows with the square of their number.
 const MAX_BIGINT_WORDS: usize = 6_804;
 
-/// As many digits as [`MAX_BIGINT_WORDS`] can have, and a sign.
+/// The most digits that [`MAX_BIGINT_WORDS`] words can have, and a sign.
 const MAX_DIGITS: usize = 131_087;
 const LONG_BIGINT: &str = "a BigInt has more digits than any PostgreSQL number";
 
@@ -31,51 +31,51 @@ const NO_MEMORY: &str = "there is no memory left for the value";
 const BROKEN_PAIR: &str = "the text holds half of a surrogate pair, which has no form in UTF-8 \
                            (String.prototype.isWellFormed() tells)";
 
-/// Ten to this power is the largest power of ten in 64 bits.
+/// The largest power of ten that fits in 64 bits has this exponent.
 const DIGITS_PER_CHUNK: usize = 19;
 const CHUNK: u128 = 10_u128.pow(19);
 
 #[derive(Clone, Default)]
 pub struct Params {
     pub(super) params: Vec<StoredValue>,
-    /// Of the arrays among them.
+    /// The tokens of the arrays.
     tokens: Vec<Token>,
     array: Option<OpenArray>,
-    /// The digits, text and bytes of all of them.
+    /// The digits, text and bytes of all values.
     bytes: Vec<u8>,
 }
 
-/// The array whose elements are being pushed.
+/// The array to which elements are being added.
 #[derive(Clone, Copy, Debug, Default)]
 struct OpenArray {
-    /// Its first token.
+    /// The index of its first token.
     start: usize,
-    /// How many are open in each other.
+    /// How many arrays are open inside one another.
     depth: usize,
     kinds: Kinds,
-    /// There was none for one of its tokens.
+    /// There was no memory for one of its tokens.
     lacks_memory: bool,
 }
 
-/// Text of many elements that came in one string; they take their pieces from it, in order.
+/// The text of many elements as one string. The elements take their pieces from it, in order.
 #[derive(Debug)]
 pub struct Pieces {
     at: usize,
     end: usize,
-    /// Where UTF-16 units, which JavaScript counts, are bytes.
+    /// Whether each UTF-16 unit, which JavaScript counts, is one byte.
     is_ascii: bool,
 }
 
-/// What a piece of text stands for.
+/// The kind of element that a piece of text is.
 #[derive(Clone, Copy, Debug)]
 pub enum Piece {
     Text,
-    /// Decimal digits.
+    /// A BigInt in decimal digits.
     BigInt,
     Json,
 }
 
-/// Values are the user's secrets: only their number is shown.
+/// Shows only how many values there are, because the values may be secret.
 impl std::fmt::Debug for Params {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Params").field("count", &self.params.len()).finish_non_exhaustive()
@@ -87,8 +87,7 @@ impl Params {
         Self { params: Vec::new(), tokens: Vec::new(), array: None, bytes: Vec::new() }
     }
 
-    /// `count` is the caller's word for how many will come, and is not believed beyond
-    /// `MAX_COUNT`.
+    /// `count` is how many values the caller announces. It is not trusted beyond `MAX_COUNT`.
     pub fn with_capacity(count: usize) -> Self {
         Self { params: Vec::with_capacity(count.min(MAX_COUNT)), ..Self::new() }
     }
@@ -105,12 +104,13 @@ impl Params {
         self.push(StoredValue::Number(value))
     }
 
-    /// `millis` since 1970; NaN stands for an invalid Date.
+    /// `millis` are since 1970. NaN stands for an invalid Date.
     pub fn push_date(&mut self, millis: f64) -> Result<(), Error> {
         self.push(StoredValue::Date(millis))
     }
 
-    /// `words` as `napi_get_value_bigint_words` gives them: the least significant first.
+    /// `words` are what `napi_get_value_bigint_words` gives: the least significant word comes
+    /// first.
     pub fn push_bigint(&mut self, negative: bool, words: &[u64]) -> Result<(), Error> {
         let length = words.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
         let words = words.get(..length).unwrap_or(words);
@@ -133,8 +133,8 @@ impl Params {
         })
     }
 
-    /// `write` appends the text as UTF-8, some `length` bytes, so that it can be copied straight
-    /// out of JavaScript's string. The length is judged before anything is copied.
+    /// `write` appends the text as UTF-8, about `length` bytes, so that it can be copied straight
+    /// out of JavaScript's string. The length is checked before anything is copied.
     pub fn push_text_with(
         &mut self,
         length: usize,
@@ -148,7 +148,7 @@ impl Params {
         self.push(StoredValue::Text(span))
     }
 
-    /// What JSON.stringify made of an object. As [`Self::push_text_with`].
+    /// Takes what JSON.stringify made of an object, in the same way as [`Self::push_text_with`].
     pub fn push_json_with(
         &mut self,
         length: usize,
@@ -158,7 +158,7 @@ impl Params {
         self.push(StoredValue::Json(span))
     }
 
-    /// The text of elements that will be pushed by [`Self::push_piece`]. As
+    /// Takes the text of elements that [`Self::push_piece`] will push later, in the same way as
     /// [`Self::push_text_with`].
     pub fn append_pieces_with(
         &mut self,
@@ -170,7 +170,7 @@ impl Params {
         Ok(Pieces { at: span.start as usize, end: span.end as usize, is_ascii })
     }
 
-    /// Takes the next `units` of UTF-16 from `pieces`.
+    /// Pushes the next `units` UTF-16 units of `pieces`.
     pub fn push_piece(
         &mut self,
         piece: Piece,
@@ -196,7 +196,7 @@ impl Params {
         })
     }
 
-    /// What is pushed from here on are elements of an array, up to its [`Self::close_array`].
+    /// Begins an array. Until [`Self::close_array`], all values that are pushed are its elements.
     pub fn open_array(&mut self) {
         let start = self.tokens.len();
         let array = self.array.get_or_insert(OpenArray { start, ..OpenArray::default() });
@@ -239,8 +239,8 @@ impl Params {
         self.params.len()
     }
 
-    /// About how many bytes they take in a message, and no less where they are plain: in arrays of
-    /// JSON the server's escapes may take more.
+    /// About how many bytes the values take in a message. The result is never too small for plain
+    /// values. In arrays of JSON, the server's escapes may take more.
     pub fn size(&self) -> usize {
         const EACH: usize = 64;
         let bytes = if self.tokens.is_empty() { 1 } else { 2 } * self.bytes.len();
@@ -251,19 +251,19 @@ impl Params {
         self.params.is_empty()
     }
 
-    /// Whether the server must describe the parameters' types before they can be sent: the form of
-    /// one of them depends on it.
+    /// Whether the server must describe the parameters' types before the values can be sent,
+    /// because the form of a value depends on its type.
     pub fn needs_type(&self) -> bool {
         self.params.iter().any(|param| self.value(*param).needs_type())
     }
 
-    /// Whether a parameter's type that users made has to be resolved first, too.
+    /// Whether a user's type must also be resolved before the values can be sent.
     pub fn needs_resolution(&self, types: &[ParameterType]) -> bool {
         let mut pairs = self.params.iter().zip(types);
         pairs.any(|(param, of)| of.is_unresolved() && self.value(*param).needs_type())
     }
 
-    /// The form in which [`Params::encode`] writes the parameter; while its type is not known, as
+    /// The format in which [`Params::encode`] writes the parameter. If the type is not known, it is
     /// text, so that the server decides.
     pub fn format(&self, index: usize, of: &ParameterType) -> Format {
         match self.params.get(index) {
@@ -272,7 +272,7 @@ impl Params {
         }
     }
 
-    /// Appends the value, without its length. On an error `out` is as before.
+    /// Appends the value, without its length. On an error `out` stays as it was.
     pub fn encode(
         &self,
         index: usize,
@@ -309,7 +309,7 @@ impl Params {
         Ok(())
     }
 
-    /// Appends text, all of it or nothing.
+    /// Appends a text as a whole, or not at all.
     fn append(
         &mut self,
         length: usize,
@@ -329,8 +329,7 @@ impl Params {
         span
     }
 
-    /// Memory that can't be had is an error too, where an allocation that fails would end the
-    /// process.
+    /// Returns an error if there is not enough memory. A failed allocation would abort the process.
     fn make_room(&mut self, length: usize) -> Result<(), Error> {
         if length > MAX_BYTES.saturating_sub(self.bytes.len()) {
             return Err(self.over_limit("the parameters of a query take at most 1 GiB together"));
@@ -367,12 +366,12 @@ impl Params {
     }
 }
 
-/// Both are below [`MAX_BYTES`], which everything is checked against before.
+/// Both numbers are below [`MAX_BYTES`], against which every length is checked first.
 const fn span(start: usize, end: usize) -> Span {
     Span { start: start as u32, end: end as u32 }
 }
 
-/// How many bytes the next `units` of UTF-16 take; `None` where they end inside a character.
+/// How many bytes the next `units` UTF-16 units take. `None` if they end inside a character.
 fn utf8_length(text: &[u8], units: usize) -> Option<usize> {
     let mut left = units;
     let mut length = 0;
@@ -389,7 +388,7 @@ fn utf8_length(text: &[u8], units: usize) -> Option<usize> {
     Some(length)
 }
 
-/// Appends an unsigned number in decimal digits.
+/// Appends an unsigned integer in decimal digits.
 fn write_decimal(words: &[u64], out: &mut Vec<u8>) {
     let mut rest = words.to_vec();
     let mut chunks = Vec::new();
@@ -400,19 +399,19 @@ fn write_decimal(words: &[u64], out: &mut Vec<u8>) {
         }
     }
     let head = rest.iter().rev().fold(0_u128, |sum, &word| (sum << 64) | u128::from(word));
-    // Writing into a Vec never fails.
+    // Writing into a Vec can't fail.
     let _ = write!(out, "{head}");
     for chunk in chunks.iter().rev() {
         let _ = write!(out, "{chunk:0width$}", width = DIGITS_PER_CHUNK);
     }
 }
 
-/// Divides the number by [`CHUNK`] in place and returns the remainder.
+/// Divides the number by [`CHUNK`] in place, and returns the remainder.
 fn divide(words: &mut [u64]) -> u64 {
     let mut remainder = 0_u128;
     for word in words.iter_mut().rev() {
         let dividend = (remainder << 64) | u128::from(*word);
-        // The remainder is below CHUNK, so that the quotient fits a word.
+        // The remainder is below CHUNK, so the quotient fits in a word.
         *word = (dividend / CHUNK) as u64;
         remainder = dividend % CHUNK;
     }
@@ -474,7 +473,7 @@ mod tests {
         check(true, &[u64::MAX, u64::MAX], "-340282366920938463463374607431768211455");
         check(false, &[0, 0, 1], "340282366920938463463374607431768211456");
         check(false, &[7, 0, 0, 0], "7");
-        // 2^256 has zeros in its middle chunks' heads.
+        // 2^256 has chunks in its middle that begin with zeros.
         let expect =
             "115792089237316195423570985008687907853269984665640564039457584007913129639936";
         check(false, &[0, 0, 0, 0, 1], expect);

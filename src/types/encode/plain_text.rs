@@ -1,13 +1,14 @@
-//! The text of a value that is right for whatever type its parameter has by now.
+//! The text form of a value that is right for every type that its parameter may have by now.
 //!
-//! The types of a statement's parameters are known from its latest description on the connection.
-//! Meanwhile a column may have another type, or another table its name. Where a connection prepares
-//! a statement anew the server infers the types anew, and before it has described them values
-//! travel as text: a whole number is read by every type of numbers, and an instant in ISO 8601 by
-//! every type of dates. What a type does not read it refuses, but for a few that take any text, as
-//! bytea does: so the type must come from a recent description on this connection. A value without
-//! such a text waits for the description: an array is `{1}` or `[1]`, and text takes the forms of
-//! bytes and of objects in silence.
+//! The types of a statement's parameters come from the statement's last description on the
+//! connection. Since then, a column may have got another type, or another table the old name. When
+//! a connection prepares a statement again, the server infers the types again. Until the server has
+//! described the new types, values are sent as text: every numeric type reads a whole number, and
+//! every type of dates reads an instant in ISO 8601. Most types refuse a text that they can't read.
+//! A few types, such as bytea, accept any text, so the last description must be a recent one of
+//! this connection. Other values have no text form of this kind and wait for the description: an
+//! array is either `{1}` or `[1]`, and a text column would silently accept the text form of bytes
+//! or of an object.
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
@@ -19,14 +20,14 @@ use crate::base::Error;
 use crate::types::parameter_type::{Kind, ParameterType};
 use crate::types::{datetime, oid};
 
-/// From the year 1 to 9999, in milliseconds: beyond it, the text forms of JavaScript and PostgreSQL
-/// differ.
+/// From the year 1 to the year 9999, in milliseconds. Outside of it, JavaScript and PostgreSQL
+/// write years differently.
 const YEARS: std::ops::Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
 /// How such a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plain {
-    /// As where nothing is known of its parameter.
+    /// As for a parameter of which nothing is known.
     AsIs,
     /// With the sign of a negative zero.
     Signed,
@@ -34,7 +35,7 @@ enum Plain {
 }
 
 impl Value<'_> {
-    /// `last` is the type that the parameter had in the last description.
+    /// `last` is the parameter's type in the last description.
     fn plain(self, last: &ParameterType) -> Option<Plain> {
         if !self.needs_type() {
             return Some(Plain::AsIs);
@@ -62,7 +63,7 @@ impl Value<'_> {
             ) => Some(Plain::AsIs),
             (
                 Self::Date(millis),
-                // Types of times alone read no `T`, which text shows as a Date does.
+                // The types of times without a date can't read the `T` of a Date's text.
                 oid::DATE
                 | oid::TIMESTAMP
                 | oid::TIMESTAMPTZ
@@ -74,7 +75,7 @@ impl Value<'_> {
         }
     }
 
-    /// Whether it has such a text, and fits the type that the parameter had in the last
+    /// Whether the value has such a text, and fits the type of its parameter in the last
     /// description. `scratch` is left as it was.
     pub(super) fn is_plain(self, last: &ParameterType, scratch: &mut BytesMut) -> bool {
         let mark = scratch.len();
@@ -83,7 +84,7 @@ impl Value<'_> {
         fits
     }
 
-    /// Appends the text of a value that is plain.
+    /// Appends the text of a plain value.
     pub(super) fn encode_plain(
         self,
         last: &ParameterType,
@@ -103,7 +104,7 @@ impl Value<'_> {
 }
 
 impl Params {
-    /// Whether each value is plain. `scratch` is left as it was.
+    /// Whether every value is plain. `scratch` is left as it was.
     pub fn are_plain(&self, last: &[ParameterType], scratch: &mut BytesMut) -> bool {
         let not_known = &ParameterType::NOT_KNOWN;
         let last_of = |n: usize| last.get(n).unwrap_or(not_known);
@@ -111,7 +112,7 @@ impl Params {
         params.all(|(n, param)| self.value(*param).is_plain(last_of(n), scratch))
     }
 
-    /// Appends the text of a plain value, without its length. On an error `out` is as before.
+    /// Appends the text of a plain value, without its length. On an error `out` stays as it was.
     pub fn encode_plain(
         &self,
         index: usize,
@@ -156,7 +157,7 @@ mod tests {
         check(Number(1.5), &[oid::NUMERIC, oid::FLOAT8, oid::TEXT], Some("1.5"));
         check(Number(-0.0), &[oid::INT4, oid::TEXT], Some("0"));
         check(Number(-0.0), &[oid::FLOAT8], Some("-0"));
-        // A float4 reads all digits that a wider column keeps.
+        // A float4 can read all the digits, which a wider column keeps.
         check(Number(16_777_217.5), &[oid::FLOAT4], Some("16777217.5"));
         check(BigInt("-9007199254740993"), &[oid::INT8, oid::NUMERIC], Some("-9007199254740993"));
         let dates = [oid::DATE, oid::TIMESTAMP, oid::TIMESTAMPTZ, oid::TEXT];
@@ -175,7 +176,7 @@ mod tests {
         check(BigInt("-9007199254740993"), &[oid::FLOAT8, oid::INT4], None);
         check(Date(-8.64e15), &[oid::TEXT, oid::TIMESTAMP], None);
         check(Date(0.0), &[oid::JSONB, oid::FIRST_OF_USERS, oid::INT4], None);
-        // Text would take the form of either in silence.
+        // A text column would silently accept either text form.
         check(Bytes(b""), &[oid::BYTEA, oid::TEXT], None);
         check(Json(b"{}"), &[oid::JSON, oid::JSONB, oid::TEXT, oid::FIRST_OF_USERS], None);
     }

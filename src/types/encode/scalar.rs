@@ -1,9 +1,10 @@
-//! How a value from JavaScript other than an array is encoded for the type that the server inferred
-//! for its parameter.
+//! How a JavaScript value that is not an array is encoded for the type that the server inferred for
+//! its parameter.
 //!
-//! A value goes as binary to the types whose binary form says all of it, and else as text, which
-//! every PostgreSQL type reads or refuses in its own words. What would change the value (a fraction
-//! cut off, a range overrun) is refused here, before a byte is sent.
+//! If the type's binary form can express the value exactly, the value is sent in binary, otherwise
+//! as text. Each type of PostgreSQL reads text, or refuses it with a message of its own. A
+//! conversion that would change the value (a lost fraction, a number out of range) is refused here,
+//! before anything is sent.
 
 use std::borrow::Cow;
 
@@ -34,17 +35,18 @@ const INVALID_DATE: EncodeError = "the Date is invalid";
 pub(super) const NOT_KNOWN: EncodeError = "the type must be known before this value can be sent";
 
 impl Value<'_> {
-    /// Whether the text form would be a guess while the type is unknown: bytes sent as `\x...`
-    /// would land in a text column as just that, an array is `{1}` or `[1]`, and a negative zero
-    /// shows its sign in a float alone. Of numbers, the server reads the whole ones of 32 bits as
-    /// they are meant, or refuses them; but an oid of -1 is 4294967295 to it, an xid of 1.5 is 1,
-    /// an oid of 2^64 - 1 is cut, and a float8 of 2^53 + 1 rounded.
+    /// Whether the text form would be a guess as long as the type is unknown. A text column would
+    /// store the `\x...` of bytes as it is, an array is either `{1}` or `[1]`, and only a float
+    /// keeps the sign of a negative zero. For whole numbers of 32 bits the text is safe, since the
+    /// server reads them exactly or refuses them. Other numbers can be silently changed: an xid of
+    /// 1.5 becomes 1, an oid of 2^64 - 1 is cut, and a float8 of 2^53 + 1 is rounded. An oid of -1
+    /// becomes 4294967295.
     pub(super) fn needs_type(self) -> bool {
         match self {
             Self::Bytes(_) | Self::Json(_) | Self::Date(_) | Self::Array(_) => true,
             Self::Number(value) => f64::from(value as u32).to_bits() != value.to_bits(),
             Self::BigInt(digits) => digits.parse::<u32>().is_err(),
-            // A xid of `true` is 0 to a server before 16.
+            // Servers before 16 read an xid of `true` as 0.
             Self::Bool(_) => true,
             Self::Text(text) => datetime::has_expanded_year(text),
             Self::Null => false,
@@ -52,7 +54,7 @@ impl Value<'_> {
     }
 }
 
-/// The form in which a value that is no array travels to a parameter of the type.
+/// The format of a value that is not an array, as a parameter of the type.
 pub(super) fn format(value: Value<'_>, type_oid: u32) -> Format {
     match (value, type_oid) {
         (Value::Bool(_), oid::BOOL)
@@ -64,14 +66,14 @@ pub(super) fn format(value: Value<'_>, type_oid: u32) -> Format {
     }
 }
 
-/// For the values and types for which [`format()`] says so.
+/// Writes the binary form. Only for values and types for which [`format()`] returns binary.
 pub(super) fn encode_binary(
     value: Value<'_>,
     type_oid: u32,
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
     match (value, type_oid) {
-        // Most numbers are of this kind, and by way of i128 they take five times as long.
+        // Most numbers are of this kind. The way through i128 takes five times as long.
         (Value::Number(value), oid::INT4) if f64::from(value as i32) == value => {
             out.put_i32(value as i32);
         }
@@ -112,8 +114,8 @@ pub(super) fn encode_text(
         Value::Text(text) => out.extend_from_slice(&server_text(text, type_oid)),
         Value::Json(json) => {
             match type_oid {
-                // It may be a domain over json; or an element of a type that users made, whose own
-                // code judges.
+                // The parameter may be a domain over json. Or the value is an element whose type
+                // users made, and that type's own code decides.
                 oid::JSON | oid::JSONB | oid::FIRST_OF_USERS.. => {}
                 oid::NOT_KNOWN => return Err(NOT_KNOWN),
                 _ => return Err(NOT_JSON),
@@ -125,7 +127,7 @@ pub(super) fn encode_text(
             check_bytes(type_oid)?;
             put_hex(bytes, out);
         }
-        // Its elements come here one by one, and are none.
+        // The elements of an array come here one by one. An element is never an array.
         Value::Array(_) if type_oid == oid::NOT_KNOWN => return Err(NOT_KNOWN),
         Value::Array(_) => return Err(NOT_AN_ARRAY),
     }
@@ -141,8 +143,8 @@ pub(super) fn server_text(text: &[u8], type_oid: u32) -> Cow<'_, [u8]> {
     written.map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// Whether the server takes digits for something that no number is. Whole ones of 32 bits are its
-/// own to judge, because they are sent before the type is known.
+/// Whether the type reads digits as something other than a number. Whole numbers of 32 bits are
+/// sent before the type is known, so the server judges these.
 const fn is_no_number(type_oid: u32) -> bool {
     matches!(
         type_oid,
@@ -185,12 +187,12 @@ fn encode_number(value: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), En
         oid::OID | oid::XID | oid::CID => {
             put_text(u32::try_from(whole(value)?).map_err(|_| RANGE)?.into(), out);
         }
-        // Every number below 2^64 is one with the float8 that it came as.
+        // Every number below 2^64 is exactly the float8 in which it came.
         oid::XID8 => {
             let id = u64::try_from(whole(value)?).map_err(|_| RANGE)?;
             out.extend_from_slice(id.to_string().as_bytes());
         }
-        // Adding zero leaves a negative zero without its sign, and all else as it is.
+        // Adding zero turns negative zero into zero, and changes no other number.
         _ => put_text(value + 0.0, out),
     }
     Ok(())
@@ -220,7 +222,7 @@ fn check_integer(value: i128, type_oid: u32) -> Result<(), EncodeError> {
     if fits { Ok(()) } else { Err(RANGE) }
 }
 
-/// The number as an integer, exactly.
+/// The number as an integer, if it is one exactly.
 fn whole(value: f64) -> Result<i128, EncodeError> {
     if !value.is_finite() {
         return Err(NO_INTEGER);
@@ -228,12 +230,12 @@ fn whole(value: f64) -> Result<i128, EncodeError> {
     if value.trunc() != value {
         return Err(FRACTION);
     }
-    // Beyond i128 the cast saturates, which is out of range for every integer type too.
+    // Beyond i128 the cast saturates, and the result is out of range for every integer type too.
     Ok(value as i128)
 }
 
-/// As the server narrows `'1e300'::float4`: too large and too small to be told from zero are
-/// errors.
+/// Narrows as the server does for `'1e300'::float4`: overflow is an error, and so is underflow to
+/// zero.
 fn narrow(value: f64) -> Result<f32, EncodeError> {
     let narrowed = value as f32;
     let overran = narrowed.is_infinite() && value.is_finite();
@@ -263,18 +265,19 @@ fn encode_bigint(digits: &str, type_oid: u32, out: &mut BytesMut) -> Result<(), 
     Ok(())
 }
 
-/// The number of JavaScript that a BigInt is.
+/// The JavaScript number with exactly the value of a BigInt.
 fn exact_number(digits: &str) -> Result<f64, EncodeError> {
     let number = digits.parse().ok().filter(|number: &f64| number.is_finite()).ok_or(RANGE)?;
     if format!("{number:.0}") == digits { Ok(number) } else { Err(ROUNDED) }
 }
 
-/// The milliseconds of a Date that has some.
+/// The milliseconds of a valid Date.
 pub(super) fn valid(millis: f64) -> Result<i64, EncodeError> {
     datetime::js_millis(millis).ok_or(INVALID_DATE)
 }
 
-/// Text and JSON show what Date's own toJSON shows; every other type gets what its server reads.
+/// Text and JSON get what Date's toJSON returns. Every other type gets a form that the server
+/// reads.
 fn encode_date(millis: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
     let mut text = Vec::new();
     match type_oid {
@@ -295,7 +298,7 @@ fn encode_date(millis: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Enc
     Ok(())
 }
 
-/// As Date's own toJSON shows it.
+/// Writes what Date's toJSON returns.
 pub(super) fn put_json_date(millis: f64, out: &mut BytesMut) -> Result<(), EncodeError> {
     let mut text = vec![b'"'];
     datetime::write_js_date(valid(millis)?, &mut text);
@@ -306,8 +309,8 @@ pub(super) fn put_json_date(millis: f64, out: &mut BytesMut) -> Result<(), Encod
 
 fn check_bytes(type_oid: u32) -> Result<(), EncodeError> {
     match type_oid {
-        // A type that is not built in may have a binary form of its own that the caller knows: its
-        // receive function judges.
+        // A type that is not built in may have a binary form that the caller knows. The type's
+        // receive function checks it.
         oid::BYTEA | oid::FIRST_OF_USERS.. => Ok(()),
         oid::NOT_KNOWN => Err(NOT_KNOWN),
         _ if oid::element(type_oid).is_some() => Err(NOT_ELEMENTS),

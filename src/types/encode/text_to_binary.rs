@@ -1,12 +1,12 @@
-//! The binary form of values that are given as text, where the text leaves no doubt. Arrays with a
-//! NULL among such values travel in it, because a server may be told to read no NULL in an array's
+//! The binary form of values that are given as text, if the text is unambiguous. An array with such
+//! values and a NULL is sent in binary: the server may be configured to read no NULL in an array's
 //! text (`array_nulls`).
 
 use bytes::{BufMut, BytesMut};
 
 use crate::types::{numeric, oid};
 
-/// Appends the binary form; `None` where only the server reads the text.
+/// Appends the binary form. `None` if only the server can read the text.
 pub(super) fn put(text: &[u8], type_oid: u32, out: &mut BytesMut) -> Option<()> {
     let text = std::str::from_utf8(text).ok()?;
     match type_oid {
@@ -23,7 +23,7 @@ pub(super) fn put(text: &[u8], type_oid: u32, out: &mut BytesMut) -> Option<()> 
         oid::FLOAT4 => out.put_f32(float(text)?.parse().ok()?),
         oid::FLOAT8 => out.put_f64(float(text)?.parse().ok()?),
         oid::NUMERIC => return numeric::put(text, out),
-        // A longer name is cut by the server, with a notice.
+        // The server cuts a longer name, with a notice.
         oid::NAME if text.len() < 64 => out.extend_from_slice(text.as_bytes()),
         oid::CHAR if text.len() == 1 => out.extend_from_slice(text.as_bytes()),
         oid::UUID => return put_uuid(text, out),
@@ -45,7 +45,7 @@ fn integer<T: std::str::FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
 
-/// Rust reads more than the server does: `inf`, and others.
+/// Rust accepts more forms than the server does, such as `inf`.
 fn float(text: &str) -> Option<&str> {
     let is_plain =
         text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));

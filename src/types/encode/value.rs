@@ -1,30 +1,29 @@
-//! The values of a query's parameters. `Params` keeps them as [`StoredValue`]: in a small form,
-//! with their text and bytes in one buffer of the whole query. [`Value`] is how they are read from
-//! there.
+//! The values of a query's parameters. `Params` keeps each value as a small [`StoredValue`], and
+//! the text and bytes of all values in one buffer. [`Value`] is the form in which they are read.
 
-/// What the values of one query may weigh together: a server reads no message longer than this
-/// (`PQ_LARGE_MESSAGE_LIMIT`), and ends the session that sends one.
+/// The most bytes that the values of one query may take together. A server reads no longer message
+/// (`PQ_LARGE_MESSAGE_LIMIT`), and closes the session that sends one.
 pub(super) const MAX_BYTES: usize = 0x3fff_fffe;
 
-/// A value with its text or bytes.
+/// A value with a reference to its text or bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
     Null,
     Bool(bool),
     Number(f64),
-    /// In milliseconds since 1970; NaN is an invalid Date.
+    /// Milliseconds since 1970. NaN is an invalid Date.
     Date(f64),
-    /// In decimal digits.
+    /// Decimal digits.
     BigInt(&'a str),
-    /// UTF-8, without a NUL outside of arrays.
+    /// UTF-8. Outside of arrays it contains no NUL.
     Text(&'a [u8]),
-    /// What JSON.stringify made of an object.
+    /// What JSON.stringify returned for an object.
     Json(&'a [u8]),
     Bytes(&'a [u8]),
     Array(ArrayParameter<'a>),
 }
 
-/// An array as it was captured.
+/// An array as it was captured in JavaScript.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ArrayParameter<'a> {
     pub(super) tokens: &'a [Token],
@@ -32,10 +31,11 @@ pub(super) struct ArrayParameter<'a> {
     pub(super) bytes: &'a [u8],
 }
 
-/// Why a value does not fit, for the sentence "parameter $3 of type int4: ...".
+/// Why a value does not fit its parameter, as the end of the message "parameter $3 of type int4:
+/// ...".
 pub(super) type EncodeError = &'static str;
 
-/// A part of a query's bytes, or of its tokens. Both are fewer than 2^30 ([`MAX_BYTES`]).
+/// A range of a query's bytes or tokens. There are fewer than 2^30 of either ([`MAX_BYTES`]).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) start: u32,
@@ -54,21 +54,22 @@ pub(super) enum StoredValue {
     Null,
     Bool(bool),
     Number(f64),
-    /// In milliseconds since 1970.
+    /// Milliseconds since 1970.
     Date(f64),
     BigInt(Span),
     Text(Span),
     Json(Span),
     Bytes(Span),
-    /// Its tokens; never an element.
+    /// The array's tokens. An element is never an array.
     Array(Span, Kinds),
 }
 
-/// Which kinds of values an array has: what its format is chosen by, without a look at each.
+/// Which kinds of values an array has. This decides the array's format without a look at each
+/// value.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Kinds(u8);
 
-/// One value of each kind, at the place of its bit.
+/// One value of each kind, at the index of the kind's bit.
 const SAMPLES: [Value<'static>; 8] = [
     Value::Null,
     Value::Bool(false),
@@ -104,7 +105,7 @@ impl Kinds {
     }
 }
 
-/// An array is a list of these, so that nothing recurses where the depth is the user's.
+/// An array is a flat list of tokens, so that nothing recurses to a depth that the user chooses.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Token {
     Open,
@@ -132,7 +133,7 @@ impl StoredValue {
     }
 }
 
-/// False where there is no memory for it.
+/// False if there is not enough memory for the token.
 pub(super) fn push_token(tokens: &mut Vec<Token>, token: Token) -> bool {
     let has_room = tokens.try_reserve(1).is_ok();
     if has_room {

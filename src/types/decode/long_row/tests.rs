@@ -1,4 +1,4 @@
-//! Long rows put together again, as `js/transfer/records.cjs` does it.
+//! Long rows, put together again as `js/transfer/records.cjs` does.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::protocol::backend::Format;
 use crate::transfer::contract::cells::{NULL, VALUE};
 use crate::types::oid;
 
-/// What a cell holds, or the value that came in pieces in its place.
+/// The content of a cell, or the value that came in pieces instead.
 #[derive(Debug, PartialEq)]
 enum Cell {
     Null,
@@ -20,7 +20,7 @@ enum Cell {
 struct Read {
     cells: Vec<Cell>,
     text: String,
-    /// The most text that a segment had.
+    /// The longest text of a segment.
     longest: usize,
     segments: usize,
 }
@@ -71,7 +71,7 @@ fn read(body: Body<'_>, shape: &Shape) -> Result<Read, Error> {
     Ok(Read { cells, text: String::from_utf8(text).unwrap(), longest, segments })
 }
 
-/// In one piece, and in parts as sockets bring it.
+/// Reads the row in one part, and in several parts as they come from a socket.
 fn read_both(values: &[Option<&[u8]>], columns: &[(u32, Format)]) -> Result<Read, Error> {
     let (body, shape) = (row(values), shape(columns));
     let whole = read(Body::Whole(&body), &shape);
@@ -123,7 +123,7 @@ fn long_values_cross_in_pieces_and_all_others_in_their_row() {
     assert!(cells == expected);
     assert_eq!(kept, "né");
     assert!(longest <= TEXT_PIECE, "{longest}");
-    // 3.3 MB of text, 3 MB of bytes, 0.3 MB of hex, and that of the row.
+    // 3.3 MB of text, 3 MB of bytes, 0.3 MB of hex, and the row itself.
     assert_eq!(segments, 13 + 46 + 5 + 1);
 }
 
@@ -165,7 +165,7 @@ fn many_values_that_are_long_together_cross_in_pieces_too() {
     assert_eq!(text.len(), 16 * 2000);
     assert!(cells[16..].iter().all(|cell| *cell == Cell::Cut(value.clone())));
     assert!(longest <= TEXT_PIECE && segments <= 14, "{longest} {segments}");
-    // Short ones are not worth it.
+    // Short values are not worth cutting.
     let short = vec![Some(&value[..1000]); 1664];
     assert_eq!(read_both(&short, &[TEXT; 1664]).unwrap().text.len(), 1_664_000);
 }
@@ -198,7 +198,7 @@ fn what_is_no_value_is_found_in_whatever_piece_it_lies() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-    /// Wherever the seams of pieces lie.
+    /// Pieces may end anywhere in the value.
     #[test]
     fn any_characters_come_back(front in 0_usize..9, character in any::<char>(), others in ".{0,8}") {
         let unit = format!("{character}{others}");
