@@ -1,5 +1,5 @@
-//! The types in which napi reads the arguments of its functions. A wrong argument gives the same
-//! error as anywhere else in the addon, and not one of napi's.
+//! The types in which napi reads the arguments of its functions. A wrong argument gives the addon's
+//! own error instead of napi's.
 #![allow(unsafe_code)] // Node-API is C. A comment at each call says why it is right.
 
 use napi::bindgen_prelude::FromNapiValue;
@@ -18,7 +18,7 @@ pub(super) struct Text(pub(super) String);
 #[derive(Debug)]
 pub(super) struct Flag(pub(super) bool);
 
-/// A value as JavaScript passed it.
+/// A value that JavaScript passed.
 #[derive(Debug)]
 pub(super) struct Unread(pub(super) sys::napi_value);
 
@@ -61,7 +61,7 @@ unsafe fn read<T>(
     door(env, || read(env), defect).ok_or_else(thrown)
 }
 
-/// The error for napi when an exception is pending. napi leaves the exception as it is.
+/// The error to return to napi when an exception is pending. napi leaves the exception as it is.
 pub(super) fn thrown() -> napi::Error {
     napi::Error::new(napi::Status::PendingException, String::new())
 }

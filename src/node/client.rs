@@ -1,4 +1,4 @@
-//! One pool as JavaScript has it: its reactor, its segments, and the one place that calls back into
+//! A pool, as JavaScript sees it: its reactor, its segments, and the one place that calls back into
 //! JavaScript.
 //!
 //! ```text
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The reactor is borrowed for a turn or a command, and never while JavaScript runs. So code that
-//! `deliver` calls finds it free. An event that comes up inside a command is not delivered there:
-//! the client asks the loop to wake it.
+//! `deliver` calls can borrow it. An event that a command causes is not delivered inside the
+//! command: the client asks the loop to wake it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -30,8 +30,8 @@ use crate::config::Config;
 use crate::reactor::libuv::Loop;
 use crate::reactor::{Reactor, Wake, not_started, poisoned};
 
-/// How long a wake may take, not counting the last two segments that it delivers, each of which
-/// takes up to half a millisecond. After that, the loop has its turn. If reading took long,
+/// How long a wake may take, except for the last two segments that it delivers. Each of these takes
+/// up to half a millisecond. After that, the loop continues with other work. If reading took long,
 /// delivering may still take half of this time.
 const WAKE: Duration = Duration::from_millis(3);
 
@@ -107,7 +107,7 @@ impl Client {
         Ok(client)
     }
 
-    /// The handles do not keep the client alive: it may be gone while they are being closed.
+    /// The handles do not keep the client alive: it may be dropped while they are being closed.
     fn wake_callback(self: &Rc<Self>, last_one_out: Rc<LastOneOut>) -> Wake {
         let client = Rc::downgrade(self);
         Rc::new(move || {
@@ -152,7 +152,7 @@ impl Client {
         done.map(|()| !rests).ok_or_else(|| self.refusal())
     }
 
-    /// Fills the next segment, after JavaScript has learned that there is more.
+    /// Fills the next segment, when JavaScript has learned that there is more.
     pub(super) fn drain(&self) -> Result<sys::napi_value, Fault> {
         self.fill()?.ok_or_else(|| Fault::Own(self.refusal()))
     }
@@ -160,7 +160,7 @@ impl Client {
     /// Closes handles and sockets, and forgets everything in flight.
     pub(super) fn close(&self) {
         let state = self.state.take();
-        // A defect may have left the state broken, so that dropping the reactor panics too.
+        // A defect may have left the state broken, in which case dropping the reactor panics too.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(state)));
     }
 
@@ -172,8 +172,8 @@ impl Client {
             let begun = state.reactor.now();
             state.reactor.turn();
             if self.delivering.get() {
-                // The loop runs inside JavaScript's own turn, as under a debugger, and that turn
-                // may take long.
+                // The loop runs inside JavaScript's own turn, as under a debugger. That turn may
+                // take long.
                 state.reactor.flush();
             } else {
                 self.until.set((begun + WAKE).max(state.reactor.now() + WAKE / 2));
@@ -189,7 +189,7 @@ impl Client {
 
     /// Calls into JavaScript once, with all events that there are.
     fn deliver(&self) -> Result<(), Fault> {
-        // A loop that runs inside JavaScript's own turn finds the segment in use.
+        // If the loop runs inside JavaScript's own turn, the segment may be in use.
         if self.delivering.get() || !self.has_events() {
             return Ok(());
         }
@@ -200,14 +200,14 @@ impl Client {
         called
     }
 
-    /// Ends a wake: leaves the other events to the next one, and closes a pool that has ended.
+    /// Ends a wake: leaves the remaining events to the next wake, and closes a pool that has ended.
     fn finish_wake(&self) {
         if self.delivering.get() {
             return;
         }
         let is_over = self.guard(|state| {
             if !state.has_events() {
-                // Finishing the reactor's turn may bring events again.
+                // Finishing the reactor's turn may cause new events.
                 state.reactor.finish_turn();
             }
             if state.has_events() {
@@ -281,7 +281,7 @@ impl Client {
 #[allow(unsafe_code)] // The loop comes from Node.
 fn event_loop(env: Env) -> Result<Loop, Fault> {
     let mut raw = std::ptr::null_mut();
-    // SAFETY: as all calls with an `Env`.
+    // SAFETY: as for all calls with an `Env`.
     let status = unsafe { sys::napi_get_uv_event_loop(env.raw(), &mut raw) };
     super::value::check(status, "the event loop")?;
     // SAFETY: this is Node's loop of this thread. It outlives the environment, which waits for all

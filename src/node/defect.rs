@@ -1,5 +1,5 @@
 //! Feature `defects`: panics and a mutation on demand. Tests use them to show that no panic crosses
-//! into Node, and that no exception is left to it.
+//! into Node, and that no exception stays pending there.
 #![allow(clippy::panic)] // That is what it is there for.
 
 use std::cell::Cell;
@@ -12,12 +12,12 @@ thread_local! {
     static PANICS_SELDOM: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Panics in the next call of a napi function, once the SQL text has asked for that.
+/// Panics in the next call of a napi function, if the SQL text has asked for it.
 pub(super) fn strike_seldom() {
     assert!(!PANICS_SELDOM.take(), "asked for");
 }
 
-/// Panics while the addon is loaded, if a variable of the process's environment asks for that.
+/// Panics while the addon is loaded, if an environment variable asks for it.
 pub(super) fn strike_loading() {
     assert!(std::env::var_os("PANIC_IN_LOADING").is_none(), "asked for");
 }

@@ -1,11 +1,12 @@
-//! Writes the reactor's events as records, cells and one text, a segment at a time.
+//! Writes the reactor's events as records, cells and one text, one segment at a time.
 //!
-//! This file knows nothing of JavaScript: it writes into memory that it is lent (`writer`).
+//! This file does not call JavaScript. It writes into memory that it borrows (`writer`).
 //!
 //! A result that does not fit is continued by another RESULT record in the next segment. A command
-//! that has no number comes in a RESULT of its own after the rows, so that a row of any length
-//! finds a segment whose text is empty. A request without any result (`end`) is completed by an
+//! without a number comes in a RESULT of its own after the rows, so that a row of any length can
+//! have a segment whose text is empty. A request without any result (`end`) is completed by an
 //! empty RESULT. If a row is too long for one turn, its long values come first, in pieces over as
+//! many segments as they take, and then the row.
 //! many segments as they take, and then the row.
 
 use std::collections::VecDeque;
@@ -30,13 +31,13 @@ use crate::types::{LONG_ROW, LongRow, Shape, write_row};
 /// row can be longer than [`super::segment_writer::TEXT_LIMIT`].
 const LONGEST_TEXT: usize = (1 << 28) - 16;
 
-/// A request's answer, as far as it was not delivered.
+/// A request's answer, with what is not delivered yet.
 #[derive(Debug)]
 struct Answer {
     request: u32,
     lease: Option<NonZeroU32>,
     results: VecDeque<StatementResult>,
-    /// The place in the first of the results.
+    /// The position in the first of the results.
     cursor: RowCursor,
     /// The state of the row at the cursor, if that is a long one.
     long: Option<LongRow>,
@@ -123,7 +124,7 @@ fn host_of(trace: &Trace) -> &str {
 /// How far an item was written.
 enum Written {
     Wholly,
-    /// The segment is full. This has to be written into the next one.
+    /// The segment is full. The rest must be written into the next segment.
     Rest(Item),
 }
 
@@ -142,7 +143,7 @@ enum Stop {
     Long,
 }
 
-/// Remembers what did not fit, which requests wait, and which shapes JavaScript knows.
+/// Keeps what did not fit, which requests wait, and which shapes JavaScript knows.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     rest: Option<Item>,
@@ -162,9 +163,9 @@ impl Delivery {
         self.rest.is_some()
     }
 
-    /// Writes until there are no more events or no more room. Returns whether all text is ASCII, or
-    /// bytes. If `may_go_on` returns false in the end, this signals to JavaScript that no more
-    /// comes for now, and JavaScript will be called again.
+    /// Writes until there are no more events, or no more room. Returns whether the text is all
+    /// ASCII or raw bytes. If `may_go_on` returns false at the end, JavaScript learns that nothing
+    /// more comes for now. The client will call JavaScript again.
     pub(super) fn fill(
         &mut self,
         room: SegmentMut<'_>,
@@ -181,14 +182,15 @@ impl Delivery {
         writer.finish(self.rest.is_some() && may_go_on())
     }
 
-    /// JavaScript is about to read the segment that was filled last.
+    /// Notes that JavaScript is about to read the segment that was filled last.
     pub(super) fn hand_over(&mut self) {
         for request in self.answered.drain(..) {
             self.waiting.remove(request);
         }
     }
 
-    /// Forgets a segment that JavaScript will not read, and the rest that would have followed.
+    /// Discards a segment that JavaScript will not read, and everything that would have followed
+    /// it.
     pub(super) fn give_up(&mut self) {
         self.rest = None;
         self.answered.clear();
@@ -253,7 +255,7 @@ impl Delivery {
                     answer.results.push_front(result);
                     return Written::Rest(Item::Answer(answer));
                 }
-                // JavaScript drops the rows that it has got already. The statement has run.
+                // JavaScript drops the rows that it already has. The statement has run.
                 Err(error) => {
                     let json = error_to_json(&error.with_outcome(Outcome::Unknown));
                     return self.write(writer, Item::Error { request: answer.request, json });
@@ -264,7 +266,8 @@ impl Delivery {
         Written::Wholly
     }
 
-    /// `result` was taken out of the answer's results: those that are left come after it.
+    /// `result` is the first of the answer's results, and has been taken out. The remaining results
+    /// follow it.
     fn write_result(
         &mut self,
         writer: &mut SegmentWriter<'_>,
@@ -320,8 +323,8 @@ impl Delivery {
         Ok(Fitted::Wholly)
     }
 
-    /// The shape's slot, after the shape was sent to JavaScript. `None` if the shape's text does
-    /// not fit.
+    /// The slot of the shape, after the shape was sent to JavaScript. `None` if the text of the
+    /// shape does not fit.
     fn announce(
         &mut self,
         writer: &mut SegmentWriter<'_>,
@@ -345,8 +348,8 @@ impl Delivery {
     }
 }
 
-/// Writes rows from the answer's cursor on, up to a long one. Returns how many fitted, and why it
-/// stopped.
+/// Writes rows from the answer's cursor on, up to a long row. Returns how many rows fitted, and why
+/// it stopped.
 fn write_rows(
     writer: &mut SegmentWriter<'_>,
     answer: &mut Answer,

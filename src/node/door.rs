@@ -1,5 +1,5 @@
-//! The boundary between JavaScript and each call of the addon: errors are thrown, and no panic gets
-//! out.
+//! The boundary between JavaScript and each call of the addon: errors are thrown, and panics are
+//! caught.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,8 +7,8 @@ use super::error_json::error_to_json;
 use super::value::{Env, Fault};
 use crate::base::Error;
 
-/// Runs a call from JavaScript. An error or a panic in it is thrown as an exception, and then this
-/// returns `None`.
+/// Runs a call from JavaScript. An error or a panic in the call is thrown as an exception, and the
+/// result is `None`.
 pub(super) fn door<T>(
     env: Env,
     run: impl FnOnce() -> Result<T, Fault>,

@@ -1,7 +1,7 @@
-//! The entry points on the way of a query, and the registration of all entry points.
+//! The entry points that a query uses, and the registration of all entry points.
 //!
-//! These use Node-API directly, since they are called for each query and each turn. The entry
-//! points in `seldom` are napi functions, which cost 0.1 µs more.
+//! These entry points use Node-API directly, since JavaScript calls them for each query and each
+//! turn. The entry points in `seldom` are napi functions, which cost 0.1 µs more.
 #![allow(unsafe_code)] // Node-API is C. A comment at each call says why it is right.
 
 use std::ffi::{CStr, c_void};
@@ -60,7 +60,7 @@ static ENTRIES: [Entry; 9] = [
     Entry { name: c"resolved", run: resolved },
 ];
 
-/// `statement(handle, sql, oids) -> id`. `oids` are those of the types that are wanted as text,
+/// `statement(handle, sql, oids) -> id`. `oids` are the types whose values are wanted as text,
 /// separated by commas.
 fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
@@ -70,7 +70,7 @@ fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
         let message = "the query's text holds a NUL, which PostgreSQL's text can't";
         return Err(Error::new(ErrorClass::Configuration, "HYPERION_QUERY_TEXT", message).into());
     }
-    // The text is copied, and examined in further copies.
+    // The text is copied. Examining it takes further copies.
     if !is_there_room_for(sql.len().saturating_mul(4)) {
         let message = "there is no memory left for the query's text";
         let error = Error::new(ErrorClass::Configuration, "HYPERION_OUT_OF_MEMORY", message);
@@ -85,8 +85,8 @@ fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
 }
 
 /// `query(handle[, values, captured | undefined]) -> true` if a `flush` has to follow, and
-/// otherwise `undefined`. Everything else is in the request buffer, and so are the values if they
-/// are not passed.
+/// otherwise `undefined`. The request buffer has everything else, also the values unless they are
+/// passed here.
 fn query(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let written = client.request_buffer.read()?;
@@ -109,8 +109,8 @@ fn query(call: &Call) -> Result<sys::napi_value, Fault> {
     if must_flush { call.env.create_bool(true) } else { Ok(NOTHING) }
 }
 
-/// `supply(handle, request, values, captured | undefined)`, for a query that was made without its
-/// values.
+/// `supply(handle, request, values, captured | undefined)`: the values of a query that was made
+/// without them.
 fn supply(call: &Call) -> Result<sys::napi_value, Fault> {
     let [_, _, values, captured, ..] = call.arguments;
     let request = call.u32(1)?;
@@ -119,8 +119,8 @@ fn supply(call: &Call) -> Result<sys::napi_value, Fault> {
     Ok(NOTHING)
 }
 
-/// `acquire(handle, request, flags, milliseconds)`. The answer names a lease. The largest number
-/// means no limit.
+/// `acquire(handle, request, flags, milliseconds)`. The answer names a lease. The largest number of
+/// milliseconds means no limit.
 fn acquire(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let (request, flags) = (call.u32(1)?, QueryFlags(call.u32(2)?));
@@ -161,14 +161,14 @@ fn flush(call: &Call) -> Result<sys::napi_value, Fault> {
     call.late(Reactor::flush)
 }
 
-/// `drain(handle) -> text` of the next segment.
+/// `drain(handle) -> text` of the next segment
 fn drain(call: &Call) -> Result<sys::napi_value, Fault> {
     // This serves a poisoned pool too, whose last events are drained.
     call.environment.client(call.u32(0)?)?.drain()
 }
 
-/// `resolved(handle, token, addresses separated by commas, error as JSON)`. An empty text means no
-/// error.
+/// `resolved(handle, token, addresses separated by commas, error as JSON)`. An empty text means
+/// that there is no error.
 fn resolved(call: &Call) -> Result<sys::napi_value, Fault> {
     let [_, _, addresses, error, ..] = call.arguments;
     let token = call.u32(1)?;
@@ -180,8 +180,8 @@ fn resolved(call: &Call) -> Result<sys::napi_value, Fault> {
     call.late(|reactor| reactor.resolved(token, answer))
 }
 
-/// There is no cause if the look-up gave no code: an error of the caller's own function need not
-/// come from the operating system.
+/// Without a code there is no cause: an error of the caller's own function may not come from the
+/// operating system.
 fn parse_lookup_error(error: &str) -> Unreached {
     let fields: Value = serde_json::from_str(error).unwrap_or_default();
     let text = |name: &str| fields.get(name)?.as_str().map(str::to_owned);
@@ -212,8 +212,8 @@ impl Call {
     fn read(env: Env, info: sys::napi_callback_info) -> Result<(Self, &'static Entry), Fault> {
         let mut arguments = [NOTHING; ARGUMENTS];
         let (mut count, mut data) = (ARGUMENTS, null_mut());
-        // SAFETY: Node fills as many arguments as there is room for, and `undefined` for those that
-        // were not passed. `this` is not asked for.
+        // SAFETY: Node fills at most as many arguments as there is room for. Arguments that were
+        // not passed become `undefined`. `this` is not requested.
         let status = unsafe {
             let (arguments, count) = (arguments.as_mut_ptr(), &mut count);
             sys::napi_get_cb_info(env.raw(), info, count, arguments, null_mut(), &mut data)
@@ -228,7 +228,7 @@ impl Call {
         self.env.u32(self.arguments.get(index).copied().unwrap_or(NOTHING))
     }
 
-    /// Runs a command that may come after the pool has gone.
+    /// Runs a command that may come after the pool is gone.
     fn late(&self, command: impl FnOnce(&mut Reactor)) -> Result<sys::napi_value, Fault> {
         self.environment.late(self.u32(0)?, command);
         Ok(NOTHING)
@@ -250,17 +250,17 @@ unsafe extern "C" fn enter(env: sys::napi_env, info: sys::napi_callback_info) ->
     door(env, run, defect).unwrap_or(NOTHING)
 }
 
-/// napi calls this once for each environment that loads the addon, and does not stop a panic here.
+/// napi calls this once for each environment that loads the addon, and does not catch a panic here.
 #[napi(module_exports)]
 fn init(exports: Object, env: napi::Env) -> napi::Result<()> {
-    // SAFETY: napi hands on the environment with which Node has called it.
+    // SAFETY: napi passes on the environment with which Node has called it.
     let env = unsafe { Env::from_raw(env.raw()) };
     let panicked = || "hyperiondb-client could not be loaded".to_owned();
     door(env, || register(env, exports.raw()), panicked).ok_or_else(thrown)
 }
 
-/// The sources from which the addon was built. `scripts/sources.js` sets this, and finds it in the
-/// built file. A build by cargo alone leaves it unknown.
+/// Identifies the sources from which the addon was built. `scripts/sources.js` sets it, and
+/// searches the built file for it. A build by cargo alone leaves it unknown.
 const SOURCES: &str = match option_env!("HYPERIONDB_SOURCES") {
     Some(said) => said,
     None => "unknown",
@@ -280,8 +280,7 @@ fn register(env: Env, exports: sys::napi_value) -> Result<(), Fault> {
     for (name, callback, data) in entries.chain(seldom) {
         env.define(exports, name, env.create_function(name, callback, data)?)?;
     }
-    // JavaScript checks by this version that it was built with this addon, since the two share
-    // memory.
+    // JavaScript checks that this version is its own, because the two share memory.
     let version = env.create_string(env!("CARGO_PKG_VERSION").as_bytes(), true)?;
     env.define(exports, c"version", version)?;
     env.define(exports, c"sources", env.create_string(SOURCES.as_bytes(), true)?)

@@ -1,8 +1,8 @@
 //! The state of one Node environment (the main thread, a worker, a vm context): its pools.
 //!
-//! When an environment ends, Node must wait until all of libuv's handles are closed, because it
-//! aborts the whole process over an open one. Every handle's callback holds the [`LastOneOut`],
-//! which lets Node go on when it is dropped.
+//! When an environment ends, Node must wait until all of libuv's handles are closed: a handle that
+//! is still open makes Node abort the whole process. Every handle's callback holds the
+//! [`LastOneOut`], which lets Node continue when it is dropped.
 #![allow(unsafe_code)] // Node-API is C. A comment at each call says why it is right.
 
 use std::cell::{Cell, RefCell};
@@ -24,7 +24,7 @@ use crate::reactor::Reactor;
 pub(super) struct Environment {
     clients: RefCell<BTreeMap<u32, Rc<Client>>>,
     last_handle: Cell<u32>,
-    /// `None` once the environment ends.
+    /// `None` once the environment is ending.
     last_one_out: RefCell<Option<Rc<LastOneOut>>>,
 }
 
@@ -37,7 +37,7 @@ impl Environment {
             last_one_out: RefCell::new(Some(Rc::default())),
         });
         let for_hook = Rc::into_raw(environment.clone()).cast_mut().cast();
-        // SAFETY: the hook takes its share of the environment back. It is called once at most.
+        // SAFETY: the hook takes its share of the environment back. Node calls it at most once.
         let status = unsafe {
             sys::napi_add_async_cleanup_hook(env.raw(), Some(on_cleanup), for_hook, null_mut())
         };
@@ -51,13 +51,13 @@ impl Environment {
 
     pub(super) fn of(env: Env) -> Result<Rc<Self>, Fault> {
         let mut data = null_mut();
-        // SAFETY: as all calls with an `Env`.
+        // SAFETY: as for all calls with an `Env`.
         check(unsafe { sys::napi_get_instance_data(env.raw(), &mut data) }, "instance data")?;
         if data.is_null() {
             return Err(Error::internal("there is no instance data").into());
         }
         let data = data.cast::<Self>().cast_const();
-        // SAFETY: `install` stored a share of an `Rc` there, and it stays. This makes one more.
+        // SAFETY: `install` stored a share of an `Rc` there, which stays. This makes another share.
         unsafe {
             Rc::increment_strong_count(data);
             Ok(Rc::from_raw(data))
@@ -93,7 +93,7 @@ impl Environment {
 
     fn remove(&self, handle: u32) {
         let removed = self.clients.borrow_mut().remove(&handle);
-        // This drops it after the borrow has ended.
+        // Dropped here, after the borrow has ended.
         drop(removed);
     }
 
@@ -108,18 +108,19 @@ impl Environment {
         Ok(client)
     }
 
-    /// Runs a command that may come after the pool has gone: the answer to a look-up, or the flush
-    /// after the last command. Then there is nothing to do, and no caller that needs an error.
+    /// Runs a command that may come after the pool is gone, such as the answer to a look-up, or the
+    /// flush after the last command. If the pool is gone, there is nothing to do, and no caller
+    /// that needs an error.
     pub(super) fn late(&self, handle: u32, command: impl FnOnce(&mut Reactor)) {
         if let Ok(client) = self.open_client(handle) {
-            // An error means that a defect was found just now. The requests that it concerns
-            // fail with it.
+            // An error means that a defect was found just now. The requests that it affects fail
+            // with it.
             let _ = client.run(command);
         }
     }
 
     /// Closes everything. Requests in flight are never answered, since no JavaScript will run to
-    /// hear it.
+    /// get the answer.
     fn end(&self, hook: sys::napi_async_cleanup_hook_handle) {
         let last_one_out = self.last_one_out.take();
         if let Some(last_one_out) = &last_one_out {
@@ -137,7 +138,7 @@ unsafe extern "C" fn on_cleanup(hook: sys::napi_async_cleanup_hook_handle, data:
     // SAFETY: this is the share that `install` made for this hook, taken back once.
     let environment = unsafe { Rc::from_raw(data.cast::<Environment>().cast_const()) };
     let end = std::panic::AssertUnwindSafe(|| environment.end(hook));
-    // There is no caller left to tell. What matters is that no panic reaches Node.
+    // There is no caller left to tell. No panic may reach Node.
     let _ = std::panic::catch_unwind(end);
 }
 

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use napi_sys as sys;
 
-/// Every object holds this that Node must wait for when an environment ends.
+/// Every object for which Node must wait when an environment ends holds a share of this.
 #[derive(Debug, Default)]
 pub(super) struct LastOneOut {
     hook: Cell<Option<sys::napi_async_cleanup_hook_handle>>,
@@ -14,8 +14,8 @@ pub(super) struct LastOneOut {
 impl Drop for LastOneOut {
     fn drop(&mut self) {
         if let Some(hook) = self.hook.take() {
-            // SAFETY: Node gave this handle to the cleanup hook, and waits until it is removed,
-            // once.
+            // SAFETY: Node gave this handle to the cleanup hook, and waits until it is removed. It
+            // is removed once.
             unsafe { sys::napi_remove_async_cleanup_hook(hook) };
         }
     }

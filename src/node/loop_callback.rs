@@ -23,28 +23,28 @@ impl LoopCallback {
         let name = env.create_string(b"HyperionPool", true)?;
         let function = Reference::new(env, function)?;
         let mut context = null_mut();
-        // SAFETY: as all calls with an `Env`. Without a resource, Node makes one.
+        // SAFETY: as for all calls with an `Env`. Without a resource, Node makes one.
         let status = unsafe { sys::napi_async_init(env.raw(), null_mut(), name, &mut context) };
         check(status, "an async context")?;
         Ok(Self { function, context })
     }
 
     /// Calls the function as Node itself calls back: microtasks and `process.nextTick` run after
-    /// it, and an exception in it is an uncaught exception. Nothing happens if JavaScript can't run
-    /// any more.
+    /// it, and an exception in it is an uncaught exception. If JavaScript can't run any more,
+    /// nothing happens.
     ///
-    /// Leaves no exception pending. That is an invariant: if JavaScript had called, Node would
-    /// throw the exception on there. Here there is no caller, and it would stay until the
-    /// environment ends. napi's hook for that end (since 3.12.1) takes such an exception without a
-    /// scope for its value, and V8 then ends the whole process. A worker that is terminated in the
-    /// middle of the call leaves an exception each time.
+    /// Leaves no exception pending. If JavaScript had called the addon, Node would throw the
+    /// exception there. Here there is no such caller, and the exception would stay until the
+    /// environment ends. napi's hook for that moment (since 3.12.1) takes such an exception without
+    /// a scope for its value, and V8 then aborts the whole process. A worker that is terminated in
+    /// the middle of the call leaves an exception each time.
     pub(super) fn call(&self, argument: sys::napi_value) -> Result<(), Fault> {
         let env = self.function.env();
         let function = self.function.value()?;
         let mut receiver = null_mut();
-        // SAFETY: as all calls with an `Env`.
+        // SAFETY: as for all calls with an `Env`.
         check(unsafe { sys::napi_get_global(env.raw(), &mut receiver) }, "the global object")?;
-        // SAFETY: there is one argument, of this scope. The result is not asked for.
+        // SAFETY: there is one argument, from this scope. The result is not requested.
         let status = unsafe {
             let (count, arguments, result) = (1, &raw const argument, null_mut());
             sys::napi_make_callback(
@@ -78,17 +78,17 @@ impl Drop for LoopCallback {
 /// Hands an exception without a JavaScript caller to `process.on('uncaughtException')`.
 fn report_exception(env: Env) {
     if let Some(exception) = take_exception(env) {
-        // SAFETY: as all calls with an `Env`. In an environment that is being ended this calls
+        // SAFETY: as for all calls with an `Env`. In an environment that is ending, this calls
         // nothing.
         unsafe { sys::napi_fatal_exception(env.raw(), exception) };
-        // The handler is JavaScript too, and its environment may be ended in the middle of it.
+        // The handler is JavaScript too, and its environment may end in the middle of it.
         take_exception(env);
     }
 }
 
 fn take_exception(env: Env) -> Option<sys::napi_value> {
     let (mut pending, mut exception) = (false, null_mut());
-    // SAFETY: as all calls with an `Env`.
+    // SAFETY: as for all calls with an `Env`.
     let status = unsafe {
         sys::napi_is_exception_pending(env.raw(), &mut pending);
         if !pending {

@@ -1,9 +1,9 @@
 //! Reads a query's parameters from JavaScript's values.
 //!
-//! `js/types/parameters.cjs` has read each of them once already. The values here are in its own
-//! arrays of plain values, so that none of the user's code runs here. A value that is neither a
-//! primitive, bytes nor a Date was captured there: an object as JSON, and an array as a list of
-//! codes, with its numbers and text in lists of their own.
+//! `js/types/parameters.cjs` has already read each parameter once, and passes arrays of plain
+//! values, so none of the user's code runs here. A value that is neither a primitive, bytes nor a
+//! Date was captured there: an object as JSON, and an array as a list of codes, with its numbers
+//! and text in further lists.
 
 use napi_sys as sys;
 
@@ -15,8 +15,8 @@ use crate::types::{Params, Piece, Pieces};
 
 /// The longest string, in bytes, that is read in one call, without asking for its length first.
 const SHORT: usize = 512;
-/// How many bytes a copy that was cut short may leave free: one less than a character of four
-/// bytes, and the NUL.
+/// How many bytes a copy may leave unused when the string does not fit: one less than a character
+/// of four bytes, and the NUL.
 const CUT: usize = 4;
 
 /// `values` is `undefined` for a query without parameters. `captured` is `undefined` if all values
@@ -50,8 +50,8 @@ pub(super) fn read(
     let length = env.utf8_length(text)?;
     let pieces = params
         .append_pieces_with(length, |out| env.append_utf8(text, length, out).map_err(into_error))?;
-    // The package's own arrays have no getters. Code that calls the addon with other arrays may run
-    // here, but not while JavaScript's memory is lent.
+    // The package's own arrays have no getters. If other code calls the addon with arrays that have
+    // getters, these may run here, but not while JavaScript's memory is borrowed.
     let values = elements(env, values, count)?;
     let captured = elements(env, captured, env.array_length(captured)?)?;
     let read = env.with_bytes(codes, |codes| {
@@ -112,12 +112,12 @@ fn read_one(
     Ok(())
 }
 
-/// The captured values that were not read yet.
+/// The captured values that are still to be read.
 struct Captured<'a> {
     codes: std::slice::Iter<'a, u8>,
     numbers: std::slice::Iter<'a, [u8; size_of::<f64>()]>,
     pieces: Pieces,
-    /// The values that are elements of their own: bytes and JSON.
+    /// The values that have an element of their own: bytes and JSON.
     extras: std::iter::Skip<std::slice::Iter<'a, sys::napi_value>>,
 }
 
@@ -200,7 +200,7 @@ fn read_string(
     Ok(pushed?)
 }
 
-/// The error of reading a string, which runs no JavaScript and so leaves no exception pending.
+/// The error of reading a string. Reading runs no JavaScript, so no exception is pending.
 fn into_error(fault: Fault) -> Error {
     match fault {
         Fault::Own(error) => error,

@@ -1,8 +1,8 @@
-//! The buffer into which JavaScript writes a request. The memory is shared, so that the request's
-//! numbers cost no call each.
+//! The buffer into which JavaScript writes a request. Its memory is shared, so that passing the
+//! numbers of a request takes no calls.
 //!
-//! `js/transfer/request-buffer.cjs` writes it and calls `query` at once, so that none of the user's
-//! code runs in between.
+//! `js/transfer/request-buffer.cjs` writes the request and calls `query` at once, so that none of
+//! the user's code runs in between.
 #![allow(unsafe_code)] // JavaScript writes the same memory.
 
 use std::num::NonZeroU32;
@@ -26,7 +26,7 @@ pub(super) struct RequestBuffer {
     memory: Shared<u8>,
 }
 
-/// A request as JavaScript wrote it.
+/// A request, as JavaScript wrote it.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) request: u32,
@@ -35,7 +35,7 @@ pub(super) struct Written {
     pub(super) flags: QueryFlags,
     /// `None` if the request has no limit of its own. Zero means no limit at all.
     pub(super) limit: Option<Duration>,
-    /// The statement is forgotten once the request is queued.
+    /// Whether the statement is forgotten once the request is queued.
     pub(super) is_transient: bool,
     /// `None` if the values are arguments of the call.
     pub(super) params: Option<Params>,
@@ -83,7 +83,7 @@ fn read(buffer: &[u8]) -> Result<Written, Error> {
     })
 }
 
-/// A call's time limit; `None` if the call has none of its own. Zero means no limit at all.
+/// A call's time limit. `None` if the call has no limit of its own. Zero means no limit at all.
 pub(super) fn milliseconds(word: u32) -> Option<Duration> {
     (word != NO_LIMIT).then(|| Duration::from_millis(word.into()))
 }

@@ -1,17 +1,18 @@
-//! Which requests JavaScript waits for, so that each gets an answer when a defect ends the pool.
-//! The pool's own state can't be trusted then.
+//! Which requests JavaScript waits for. When a defect ends the pool, each of them gets an error.
+//! The pool's own state can't be trusted at that time.
 
 use std::collections::BTreeSet;
 
-/// The numbers of requests are used again, so they stay small, and one bit is enough for each.
+/// JavaScript reuses the numbers of requests, so the numbers stay small, and one bit is enough for
+/// each.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     words: Vec<u64>,
-    /// Numbers that are too large for bits.
+    /// Numbers that are too large for a bit.
     large: BTreeSet<u32>,
 }
 
-/// More requests than wait at the same time in a very busy pool.
+/// More requests than wait at the same time even in a very busy pool.
 const SMALL: u32 = 1 << 20;
 
 impl Requests {
@@ -40,7 +41,7 @@ impl Requests {
         }
     }
 
-    /// Takes any one of them.
+    /// Removes any one of them.
     pub(super) fn pop(&mut self) -> Option<u32> {
         while let Some(word) = self.words.last_mut() {
             if *word == 0 {

@@ -1,4 +1,4 @@
-//! The memory that is shared with JavaScript: three ArrayBuffers, which are filled again and again.
+//! The memory that is shared with JavaScript: three ArrayBuffers that are reused for every segment.
 #![allow(unsafe_code)] // JavaScript reads the same memory.
 
 use std::ffi::{CStr, c_void};
@@ -24,8 +24,8 @@ struct Memory {
     words: NonNull<[u64]>,
 }
 
-// SAFETY: any thread may allocate and free the memory. Only one thread, that of the environment,
-// reads and writes it, by its address.
+// SAFETY: any thread may allocate and free the memory. Only the thread of the environment reads and
+// writes it.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
@@ -60,8 +60,8 @@ pub(super) struct Shared<T> {
     start: NonNull<T>,
     length: usize,
     buffer: Reference,
-    /// `None` if the runtime does not accept the addon's memory. Then the memory is the
-    /// ArrayBuffer's own.
+    /// `None` if the runtime does not accept the addon's memory. Then the ArrayBuffer has memory of
+    /// its own.
     memory: Option<Arc<Memory>>,
 }
 
@@ -94,8 +94,8 @@ impl<T> Shared<T> {
         self.buffer.value()
     }
 
-    /// Fails if the memory was the ArrayBuffer's own and code that got hold of the buffer took it
-    /// away.
+    /// Fails if the ArrayBuffer had memory of its own, and code that got hold of the buffer has
+    /// detached it.
     pub(super) fn check(&self) -> Result<(), Fault> {
         if self.memory.is_none() && self.buffer.env().array_buffer_length(self.value()?)? == 0 {
             return Err(Error::internal("a buffer of the pool was transferred").into());
@@ -105,8 +105,8 @@ impl<T> Shared<T> {
 
     /// # Safety
     ///
-    /// No JavaScript may run while the slice lives, and `check` must have succeeded since the last
-    /// that did.
+    /// No JavaScript may run while the slice lives. [`Self::check`] must have succeeded after the
+    /// last JavaScript that ran.
     pub(super) unsafe fn as_slice(&self) -> &[T] {
         // SAFETY: as in `as_mut_slice`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
@@ -114,10 +114,10 @@ impl<T> Shared<T> {
 
     /// # Safety
     ///
-    /// As for `as_slice`.
+    /// As for [`Self::as_slice`].
     unsafe fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: these are `length` aligned values of a plain number type, zeroed when they were
-        // made. The addon's own memory stays, even if JavaScript transfers the ArrayBuffer.
+        // made. If JavaScript transfers the ArrayBuffer, the addon's own memory stays valid.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 }
@@ -129,13 +129,13 @@ pub(super) struct Segment {
     cells: Shared<u64>,
     nulls: Shared<u8>,
     text: Vec<u8>,
-    /// A long text in the form in which V8 keeps it.
+    /// A long text in the form in which V8 stores it.
     transcoded: Transcoded,
 }
 
-/// The most memory of a text, in bytes, that is kept after a long text,
+/// The most bytes that the memory for texts keeps after a long text,
 const KEPT_TEXT: usize = 4 * TEXT_LIMIT;
-/// and after a piece of a long value, so that the next piece finds the memory in the caches.
+/// and after a piece of a long value, whose successor then finds the memory in the caches.
 const KEPT_BETWEEN_PIECES: usize = 2 * LONG_ROW;
 
 impl Segment {
@@ -174,7 +174,7 @@ impl Segment {
         self.records.check()?;
         self.cells.check()?;
         self.nulls.check()?;
-        // SAFETY: `fill` knows nothing of JavaScript, and the slices end with it.
+        // SAFETY: `fill` does not call JavaScript, and the slices end with it.
         let room = unsafe {
             SegmentMut {
                 records: self.records.as_mut_slice(),

@@ -15,11 +15,11 @@ use crate::transfer::contract::records::{
 };
 use crate::types::RowPiece;
 
-/// How many bytes of text a segment has. A cell that JavaScript keeps can keep this much alive, and
-/// V8 allocates this much at once.
+/// How many bytes of text a segment has. A single cell that JavaScript retains can keep this much
+/// alive, and V8 allocates this much at once.
 pub(super) const TEXT_LIMIT: usize = 32 * 1024;
 
-/// The longest of the records that have nothing but a text.
+/// The longest record that consists of a text only.
 const TEXT_WORDS: usize = longest(&[
     ErrorWords::WORDS,
     ShapeWords::WORDS,
@@ -28,7 +28,7 @@ const TEXT_WORDS: usize = longest(&[
     TypesWords::WORDS,
     TraceWords::WORDS,
 ]);
-/// A result may need its shape in front of it, and its command after it.
+/// A result may need its shape before it, and its command after it.
 const WHOLE_RESULT_WORDS: usize = ShapeWords::WORDS + 2 * ResultWords::WORDS;
 
 const fn longest(lengths: &[usize]) -> usize {
@@ -64,8 +64,8 @@ pub(super) struct ResultRecord {
     pub(super) joined_units: i32,
 }
 
-/// The segment as far as it is written. The writer of a record first asks whether there is room for
-/// it.
+/// The segment that is being written. Before a record is written, the caller asks whether there is
+/// room for it.
 #[derive(Debug)]
 pub(super) struct SegmentWriter<'a> {
     records: &'a mut [i32],
@@ -88,12 +88,12 @@ impl<'a> SegmentWriter<'a> {
         self.columns_limit
     }
 
-    /// Whether there is room for all records of a result, not counting text and rows.
+    /// Whether there is room for all records of a result, apart from text and rows.
     pub(super) fn has_room_for_result(&self) -> bool {
         self.has_room(WHOLE_RESULT_WORDS)
     }
 
-    /// Whether there is room for a record that has nothing but this text.
+    /// Whether there is room for a record that consists of this text only.
     pub(super) fn has_room_for_text(&self, text: &str) -> bool {
         self.has_room(TEXT_WORDS) && self.text_fits(text)
     }
@@ -102,8 +102,8 @@ impl<'a> SegmentWriter<'a> {
         self.batch.reserve(0, text.len()).is_ok()
     }
 
-    /// Whether there is room for a piece. A piece is long, and cells in the same segment must not
-    /// keep it alive.
+    /// Whether there is room for a piece. A segment with cells has none: a piece is long, and
+    /// no cell may keep it alive.
     pub(super) fn has_room_for_piece(&self) -> bool {
         self.has_room(PieceWords::WORDS) && self.batch.cells_used() == 0
     }
@@ -166,7 +166,7 @@ impl<'a> SegmentWriter<'a> {
         self.put(&TypesWords { request: request.cast_signed(), units }.words());
     }
 
-    /// A wait of half an hour and more counts as that.
+    /// A wait of more than half an hour is reported as half an hour.
     pub(super) fn put_trace(&mut self, request: u32, trace: &Trace, host: &str) {
         let units = self.append_text(host);
         let micros = |waited: Duration| i32::try_from(waited.as_micros()).unwrap_or(i32::MAX);
@@ -210,7 +210,7 @@ impl<'a> SegmentWriter<'a> {
     }
 }
 
-/// A count as two words. A count that would look like none is dropped: no table has 2^63 rows.
+/// A count as two words. A count that would look like NONE is dropped: no table has 2^63 rows.
 fn halves(count: Option<u64>) -> (i32, i32) {
     match count {
         Some(count) if i64::try_from(count).is_ok() => {

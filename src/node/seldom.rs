@@ -1,8 +1,8 @@
-//! The entry points that are called at most once for a pool, a lease or a second, as functions of
-//! napi's.
+//! The entry points that are called at most once for each pool, each lease or each second, as napi
+//! functions.
 //!
-//! napi reads their arguments as the types of `argument`, and stops a panic while it does. Errors
-//! after that are thrown by `door`, which all entry points share, so that JavaScript gets the same
+//! napi reads their arguments as the types of `argument`, and catches a panic while it does.
+//! `door`, which all entry points share, throws later errors, so that JavaScript gets the same
 //! errors from all of them.
 #![allow(unsafe_code)] // napi-derive writes calls of Node-API.
 
@@ -27,7 +27,7 @@ use crate::config::{self, PassfileName, Tls, Wanted};
 use crate::connection::{self, StatementId};
 use crate::pool::{EndOptions, Status};
 
-/// In the order of a pool's life.
+/// In the order in which a pool uses them.
 pub(super) static SELDOM: [(&CStr, sys::napi_callback); 16] = [
     (c"wantedFiles", Some(wanted_files_c_callback)),
     (c"createPool", Some(create_pool_c_callback)),
@@ -50,8 +50,8 @@ pub(super) static SELDOM: [(&CStr, sys::napi_callback); 16] = [
 /// A text, or `undefined`.
 type Perhaps = Either<String, Undefined>;
 
-/// `wantedFiles(optionsJson) -> json`: what must be read for these options, before a pool is created
-/// from them.
+/// `wantedFiles(optionsJson) -> json`: the files that must be read before a pool can be created
+/// with these options.
 #[napi(catch_unwind, no_export)]
 fn wanted_files(env: napi::Env, options: Text) -> napi::Result<String> {
     enter(env, |_, _| {
@@ -90,7 +90,7 @@ fn create_pool(env: napi::Env, options: Text, deliver: Unread) -> napi::Result<s
     })
 }
 
-/// `parameterTypes(handle, id) -> oids` separated by commas, or `undefined` if no server has
+/// `parameterTypes(handle, id) -> oids`, separated by commas, or `undefined` if no server has
 /// described the statement yet.
 #[napi(catch_unwind, no_export)]
 fn parameter_types(env: napi::Env, handle: Number, id: Number) -> napi::Result<Perhaps> {
@@ -111,7 +111,7 @@ fn forget(env: napi::Env, handle: Number, id: Number) -> napi::Result<()> {
     })
 }
 
-/// `summarize(sql) -> summary`: the operations and tables of a text, for traces.
+/// `summarize(sql) -> summary`: the operations and tables in a text, for traces.
 #[napi(catch_unwind, no_export)]
 fn summarize(env: napi::Env, sql: Text) -> napi::Result<String> {
     enter(env, |_, _| Ok(connection::summarize(&sql.0)))
@@ -134,7 +134,7 @@ fn lease_host(env: napi::Env, handle: Number, lease: Number) -> napi::Result<Per
     })
 }
 
-/// `leaseIsAlive(handle, lease) -> boolean`: whether the lease has a connection, or a claim to
+/// `leaseIsAlive(handle, lease) -> boolean`: whether the lease has a connection, or is entitled to
 /// another one.
 #[napi(catch_unwind, no_export)]
 fn lease_is_alive(env: napi::Env, handle: Number, lease: Number) -> napi::Result<bool> {
@@ -145,8 +145,8 @@ fn lease_is_alive(env: napi::Env, handle: Number, lease: Number) -> napi::Result
     })
 }
 
-/// `leaseIsInOwnTransaction(handle, lease) -> boolean`: whether the lease's user has begun a
-/// transaction by a statement.
+/// `leaseIsInOwnTransaction(handle, lease) -> boolean`: whether a statement of the lease's user has
+/// begun a transaction.
 #[napi(catch_unwind, no_export)]
 fn lease_is_in_own_transaction(
     env: napi::Env,
@@ -211,8 +211,9 @@ fn cluster(env: napi::Env, handle: Number) -> napi::Result<String> {
     })
 }
 
-/// `answerSsl(handle, question, optionsJson, why)`: the options with an answer of the function `ssl`
-/// in its place, or why there is none. An empty text means that there is one.
+/// `answerSsl(handle, question, optionsJson, why)`: the options with the answer of the function
+/// `ssl` in place of the function, or why there is no answer. An empty `why` means that there is
+/// one.
 #[napi(catch_unwind, no_export)]
 fn answer_ssl(
     env: napi::Env,
@@ -243,7 +244,8 @@ fn set_hosts(env: napi::Env, handle: Number, hosts: Text) -> napi::Result<()> {
     })
 }
 
-/// `end(handle, request, milliseconds, refuseWaiting)`. The largest number means no limit.
+/// `end(handle, request, milliseconds, refuseWaiting)`. The largest number of milliseconds means no
+/// limit.
 #[napi(catch_unwind, no_export)]
 fn end(
     env: napi::Env,
@@ -270,12 +272,12 @@ fn read_tls(json: &str) -> Result<Tls, Error> {
     Ok(config::from_json(&parse_options(json)?)?.tls)
 }
 
-/// Runs `body` with the environment's state. Its errors and panics are thrown.
+/// Runs `body` with the environment's state. Its errors and panics are thrown as exceptions.
 fn enter<T>(
     env: napi::Env,
     body: impl FnOnce(Env, &Rc<Environment>) -> Result<T, Fault>,
 ) -> napi::Result<T> {
-    // SAFETY: napi hands on the environment with which Node has called it.
+    // SAFETY: napi passes on the environment with which Node has called it.
     let env = unsafe { Env::from_raw(env.raw()) };
     let run = || {
         #[cfg(feature = "defects")]

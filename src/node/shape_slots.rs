@@ -1,19 +1,19 @@
-//! Which shapes JavaScript knows, so that each is described to it once.
+//! Which shapes JavaScript knows, so that the addon describes each shape once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::types::Shape;
 
-/// How many slots there are: more than most applications have statements. `js/` keeps an array of
-/// as many row builders.
+/// How many slots there are: most applications have fewer statements. `js/` keeps an array of as
+/// many row builders.
 pub(super) const SLOTS: usize = 1024;
-/// How many bytes of memory all shapes may take here. In JavaScript they take several times as
+/// The most bytes of memory for all shapes here. In JavaScript, the shapes take several times as
 /// much.
 const MOST_WEIGHT: usize = 8 * 1024 * 1024;
 
 /// A slot keeps its shape alive, so that the shape's address identifies it. When there are too many
-/// shapes, all are forgotten, and those that are still in use are described anew.
+/// shapes, all slots are cleared, and shapes that are still in use are described again.
 #[derive(Debug, Default)]
 pub(super) struct ShapeSlots {
     slots: Vec<Arc<Shape>>,
@@ -26,7 +26,7 @@ impl ShapeSlots {
         self.by_address.get(&address(shape)).copied()
     }
 
-    /// Gives the shape a slot. When slot 0 is given again, JavaScript forgets the shapes of all
+    /// Gives the shape a slot. When slot 0 is assigned again, JavaScript forgets the shapes of all
     /// slots.
     pub(super) fn take(&mut self, shape: &Arc<Shape>) -> usize {
         let weight = shape.weight();

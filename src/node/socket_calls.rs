@@ -10,7 +10,7 @@ pub(super) use windows::CALLS;
 
 use crate::reactor::SystemCalls;
 
-/// Other systems are not known well enough.
+/// On other systems, the behaviour of these calls is not known well enough.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple", windows)))]
 pub(super) const CALLS: SystemCalls = SystemCalls { low_water: None, tcp: None, prepare: None };
 
@@ -22,8 +22,8 @@ mod linux {
     use super::SystemCalls;
     use crate::reactor::{TcpCalls, TcpReport};
 
-    /// `epoll` reports a socket when its low-water mark is reached, even if that is because the
-    /// mark was lowered.
+    /// `epoll` reports a socket when its low-water mark is reached, even if it was reached by
+    /// lowering the mark.
     pub(crate) const CALLS: SystemCalls = SystemCalls {
         low_water: Some(set_low_water),
         tcp: Some(TcpCalls { report, probe_every }),
@@ -40,15 +40,14 @@ mod linux {
 
     fn probe_every(descriptor: RawFd, time: Duration) {
         let time = usize::try_from(time.as_millis()).unwrap_or(usize::MAX).clamp(1_000, 120_000);
-        // If this fails, probes come as often as the system sends them.
+        // If this fails, the system's default interval between probes applies.
         let _ = set(descriptor, libc::IPPROTO_TCP, TCP_RTO_MAX_MS, time);
     }
 
     fn set(descriptor: RawFd, level: libc::c_int, option: libc::c_int, value: usize) -> bool {
         let Ok(value) = libc::c_int::try_from(value) else { return false };
         let length = size_of::<libc::c_int>() as libc::socklen_t;
-        // SAFETY: the option is an int, which lives until the call is over. The kernel checks the
-        // descriptor.
+        // SAFETY: the option is an int that outlives the call. The kernel checks the descriptor.
         unsafe {
             libc::setsockopt(descriptor, level, option, (&raw const value).cast(), length) == 0
         }
@@ -93,16 +92,16 @@ mod apple {
     pub(crate) const CALLS: SystemCalls =
         SystemCalls { low_water: None, tcp: None, prepare: Some(prepare) };
 
-    /// For how many seconds bytes are sent again before the connection is given up
-    /// (`netinet/tcp.h`). It is the closest that this system has to `TCP_USER_TIMEOUT`.
+    /// For how many seconds bytes are sent again before the system gives up the connection
+    /// (`netinet/tcp.h`). It is this system's closest equivalent of `TCP_USER_TIMEOUT`.
     const TCP_RXT_CONNDROPTIME: libc::c_int = 0x80;
 
     fn prepare(descriptor: RawFd, user_timeout: Option<Duration>) {
         let Some(timeout) = user_timeout else { return };
         let seconds = libc::c_int::try_from(timeout.as_secs().max(1)).unwrap_or(libc::c_int::MAX);
         let length = size_of::<libc::c_int>() as libc::socklen_t;
-        // SAFETY: the option is an int, which lives until the call is over. If this fails, the
-        // system's own limit holds.
+        // SAFETY: the option is an int that outlives the call. If this fails, the system's own
+        // limit applies.
         unsafe {
             libc::setsockopt(
                 descriptor,
@@ -130,13 +129,13 @@ mod windows {
     pub(crate) const CALLS: SystemCalls =
         SystemCalls { low_water: None, tcp: None, prepare: Some(prepare) };
 
-    /// From `mstcpip.h`: the round trip is the system's own guess, and a refused SYN is not sent
-    /// again. By default it is sent again twice, so that "connection refused" is reported after two
-    /// seconds.
+    /// From `mstcpip.h`: the system estimates the round trip itself, and does not send a refused
+    /// SYN again. By default the system sends it twice more, so "connection refused" would be
+    /// reported only after two seconds.
     const UNSPECIFIED: u16 = 0xffff;
     const NO_SYN_RETRANSMISSIONS: u8 = 0xfe;
 
-    /// If one of these calls fails, the system's own limits hold.
+    /// If one of these calls fails, the system's own limits apply.
     fn prepare(descriptor: RawSocket, user_timeout: Option<Duration>) {
         let Ok(socket) = SOCKET::try_from(descriptor) else { return };
         let rto = TCP_INITIAL_RTO_PARAMETERS {
@@ -145,7 +144,7 @@ mod windows {
         };
         let mut returned = 0;
         let length = size_of::<TCP_INITIAL_RTO_PARAMETERS>() as u32;
-        // SAFETY: the parameters and the count live until the call is over. It does not wait, since
+        // SAFETY: the parameters and the count outlive the call. The call does not wait, since
         // there is no OVERLAPPED.
         unsafe {
             WSAIoctl(
@@ -163,8 +162,8 @@ mod windows {
         let Some(timeout) = user_timeout else { return };
         let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let length = size_of::<u32>() as i32;
-        // SAFETY: the option is a DWORD, which lives until the call is over. It is the closest that
-        // this system has to `TCP_USER_TIMEOUT`, since Windows 10.
+        // SAFETY: the option is a DWORD that outlives the call. Since Windows 10, it is this
+        // system's closest equivalent of `TCP_USER_TIMEOUT`.
         unsafe {
             setsockopt(socket, IPPROTO_TCP, TCP_MAXRTMS, (&raw const milliseconds).cast(), length)
         };

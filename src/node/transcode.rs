@@ -1,10 +1,10 @@
-//! Turns long text into the two forms in which V8 keeps it. V8's own decoder reads each byte twice,
-//! and takes several times as long.
+//! Converts long text into one of the two forms in which V8 stores text. V8's own decoder reads
+//! each byte twice, and takes several times as long.
 //!
 //! The text was checked when it was appended. Bytes that are not valid UTF-8 would become some
 //! other text, and do no other harm.
 
-/// The first byte of the UTF-8 form of characters beyond U+00FF.
+/// The first byte of the UTF-8 form of the characters beyond U+00FF.
 const BEYOND_LATIN1: u8 = 0xC4;
 
 /// Text in one of the two forms.
@@ -16,7 +16,7 @@ pub(super) enum Text<'a> {
     Wide(&'a [u16]),
 }
 
-/// The memory of texts that are transcoded one after another.
+/// The memory for texts, reused from one text to the next.
 #[derive(Debug, Default)]
 pub(super) struct Transcoded {
     narrow: Vec<u8>,
@@ -24,7 +24,7 @@ pub(super) struct Transcoded {
 }
 
 impl Transcoded {
-    /// `None` if there is no memory for the result.
+    /// `None` if there is not enough memory for the result.
     pub(super) fn read(&mut self, text: &[u8]) -> Option<Text<'_>> {
         let Self { narrow, wide } = self;
         if text.iter().fold(false, |beyond, byte| beyond | (*byte >= BEYOND_LATIN1)) {

@@ -12,7 +12,7 @@ use crate::transfer::contract::thrown::THROWN_MARK;
 /// Why a call of the addon failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// An exception of JavaScript is pending, and is passed on as it is.
+    /// A JavaScript exception is pending, and is passed on as it is.
     Pending,
     Own(Error),
 }
@@ -37,12 +37,11 @@ pub(super) fn check(status: sys::napi_status, what: &str) -> Result<(), Fault> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Env(sys::napi_env);
 
-// Each method is a call with an environment of this thread, and with values of an open scope, since
-// values are read in the call in which they were handed over. Further conditions stand at each
-// call.
+// Each method is a call with an environment of this thread and values of an open scope: values are
+// read in the call that passed them. Further conditions are stated at each call.
 impl Env {
     /// # Safety
-    /// Node must have given it to a callback or a module's registration on this thread, and must
+    /// Node must have passed it to a callback or a module's registration on this thread, and must
     /// not have torn it down.
     pub(super) unsafe fn from_raw(raw: sys::napi_env) -> Self {
         Self(raw)
@@ -104,7 +103,7 @@ impl Env {
         Ok((sign != 0, words))
     }
 
-    /// How many bytes a string has as UTF-8. Each half of a broken surrogate pair counts as three.
+    /// How many bytes a string has as UTF-8. Each unpaired surrogate counts as three.
     pub(super) fn utf8_length(self, value: sys::napi_value) -> Result<usize, Fault> {
         let mut length = 0;
         // SAFETY: without a buffer, Node-API returns the length.
@@ -115,7 +114,7 @@ impl Env {
     }
 
     /// Copies as many whole characters of a string into `buffer` as fit, and returns their bytes.
-    /// One byte of the buffer goes to a NUL.
+    /// One byte of the buffer is used for a NUL.
     pub(super) fn copy_utf8(
         self,
         value: sys::napi_value,
@@ -130,7 +129,7 @@ impl Env {
         Ok(written)
     }
 
-    /// Appends a string that has `length` bytes, as of [`Self::utf8_length`].
+    /// Appends a string of `length` bytes, as [`Self::utf8_length`] returns it.
     pub(super) fn append_utf8(
         self,
         value: sys::napi_value,
@@ -152,8 +151,8 @@ impl Env {
         copied.map(|_| ())
     }
 
-    /// Whether a string has no halves of surrogate pairs. `utf8` are its bytes. V8 writes U+FFFD
-    /// there for each half, as for the character U+FFFD itself.
+    /// Whether a string has no unpaired surrogates. `utf8` are its bytes. V8 writes U+FFFD for each
+    /// unpaired surrogate, as for the character U+FFFD itself.
     pub(super) fn is_well_formed(self, value: sys::napi_value, utf8: &[u8]) -> Result<bool, Fault> {
         const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
         if utf8.is_ascii() || !utf8.windows(REPLACEMENT.len()).any(|three| three == REPLACEMENT) {
@@ -170,7 +169,8 @@ impl Env {
             return Err(Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message).into());
         }
         units.resize(length + 1, 0u16);
-        // SAFETY: Node-API writes at most as many units as the vector has, including a NUL.
+        // SAFETY: Node-API writes at most as many units as the vector has room for, including a
+        // NUL.
         let status = unsafe {
             let (start, size) = (units.as_mut_ptr(), units.len());
             sys::napi_get_value_string_utf16(self.0, value, start, size, &mut length)
@@ -180,7 +180,7 @@ impl Env {
         Ok(char::decode_utf16(units).all(|character| character.is_ok()))
     }
 
-    /// A text that must have a form in UTF-8.
+    /// A text that must be well-formed.
     pub(super) fn string(self, value: sys::napi_value) -> Result<String, Fault> {
         let (length, mut bytes) = (self.utf8_length(value)?, Vec::new());
         self.append_utf8(value, length, &mut bytes)?;
@@ -200,8 +200,8 @@ impl Env {
         Ok(result)
     }
 
-    /// An element of an array. A getter would run JavaScript here, so users' arrays are read before
-    /// they come here.
+    /// An element of an array. A getter would run JavaScript here, so JavaScript reads users'
+    /// arrays before it passes them.
     pub(super) fn element(
         self,
         array: sys::napi_value,
@@ -213,8 +213,8 @@ impl Env {
         Ok(result)
     }
 
-    /// Lends `read` the bytes under a Buffer or any other typed array; `None` for all other values.
-    /// The bytes belong to JavaScript, and must be copied before it runs again.
+    /// Lends `read` the bytes of a Buffer or any other typed array. `None` for all other values.
+    /// The bytes belong to JavaScript, and must be copied before JavaScript runs again.
     pub(super) fn with_bytes<T>(
         self,
         value: sys::napi_value,
@@ -228,7 +228,7 @@ impl Env {
             return Ok(None);
         }
         let (mut kind, mut length, mut data) = (0, 0, null_mut());
-        // SAFETY: `value` is a typed array. The last two answers are not asked for.
+        // SAFETY: `value` is a typed array. The last two results are not requested.
         let status = unsafe {
             let (kind, length, data) = (&mut kind, &mut length, &mut data);
             sys::napi_get_typedarray_info(self.0, value, kind, length, data, null_mut(), null_mut())
@@ -246,7 +246,7 @@ impl Env {
         Ok(Some(read(bytes)))
     }
 
-    /// The milliseconds of a Date since 1970, NaN for an invalid one; `None` for all other values.
+    /// The milliseconds of a Date since 1970, NaN for an invalid one. `None` for all other values.
     /// Runs no JavaScript.
     pub(super) fn date(self, value: sys::napi_value) -> Result<Option<f64>, Fault> {
         let mut is_date = false;
@@ -310,7 +310,7 @@ impl Env {
         Ok(result)
     }
 
-    /// Gives one of our objects a property of its own, without calling a setter that the user's
+    /// Gives one of the package's own objects a property, without calling a setter that the user's
     /// code has put on `Object.prototype`.
     pub(super) fn define(
         self,
@@ -347,10 +347,10 @@ impl Env {
         Ok((result, data))
     }
 
-    /// An ArrayBuffer over the addon's memory. `None` if the runtime does not allow one, as
-    /// Electron, whose V8 keeps all such memory in a cage. (The addon of
-    /// `test/integration/defect.test.js` makes none either.) `release` gets `hint` once JavaScript
-    /// can't reach the memory any more.
+    /// An ArrayBuffer over the addon's memory. `None` if the runtime does not allow it. Electron,
+    /// for example, does not, because its V8 keeps all such memory in a cage. (The addon of
+    /// `test/integration/defect.test.js` behaves like Electron.) `release` gets `hint` once
+    /// JavaScript can't reach the memory any more.
     ///
     /// # Safety
     ///
@@ -374,7 +374,7 @@ impl Env {
         (status == sys::Status::napi_ok).then_some(result)
     }
 
-    /// How many bytes an ArrayBuffer has: none, once it was transferred.
+    /// How many bytes an ArrayBuffer has. A transferred ArrayBuffer has none.
     pub(super) fn array_buffer_length(self, value: sys::napi_value) -> Result<usize, Fault> {
         let (mut data, mut length) = (null_mut(), 0);
         // SAFETY: see above.
@@ -408,8 +408,8 @@ impl Env {
         let mark = self.create_string(THROWN_MARK.as_bytes(), true);
         let (Ok(text), Ok(mark)) = (text, mark) else { return };
         let mut error = null_mut();
-        // SAFETY: both are strings. If this fails, an exception is pending or the environment is
-        // ending, and there is no caller to tell.
+        // SAFETY: both values are strings. If the call fails, an exception is pending or the
+        // environment is ending, and there is no caller to tell.
         unsafe {
             if sys::napi_create_error(self.0, mark, text, &mut error) == sys::Status::napi_ok {
                 sys::napi_throw(self.0, error);
@@ -417,8 +417,8 @@ impl Env {
         }
     }
 
-    /// Runs `body` with a scope for the values that it makes. Node opens one around each entry
-    /// point, but none around libuv's callbacks.
+    /// Runs `body` with a scope for the values that it makes. Node opens a scope around each entry
+    /// point, but not around libuv's callbacks.
     pub(super) fn with_scope<T>(self, body: impl FnOnce() -> T) -> Result<T, Fault> {
         let mut scope = null_mut();
         // SAFETY: see above.
@@ -430,14 +430,14 @@ impl Env {
     }
 }
 
-/// Bytes of each element, by `napi_typedarray_type`.
+/// The size of an element in bytes, by `napi_typedarray_type`.
 fn element_size(kind: sys::napi_typedarray_type) -> usize {
     use sys::TypedarrayType as Type;
     match kind {
         Type::int16_array | Type::uint16_array => 2,
         Type::int32_array | Type::uint32_array | Type::float32_array => 4,
         Type::float64_array | Type::bigint64_array | Type::biguint64_array => 8,
-        // An unknown kind is read too short rather than too long.
+        // For an unknown kind, it is better to read too little than too much.
         _ => 1,
     }
 }
@@ -452,7 +452,7 @@ pub(super) struct Reference {
 impl Reference {
     pub(super) fn new(env: Env, value: sys::napi_value) -> Result<Self, Fault> {
         let mut raw = null_mut();
-        // SAFETY: as all calls with an `Env`.
+        // SAFETY: as for all calls with an `Env`.
         check(unsafe { sys::napi_create_reference(env.0, value, 1, &mut raw) }, "a reference")?;
         Ok(Self { env, raw })
     }
@@ -472,11 +472,11 @@ impl Reference {
 
 impl Drop for Reference {
     fn drop(&mut self) {
-        // SAFETY: `new` made it, and this deletes it once. Clients are dropped before their
-        // environment is.
+        // SAFETY: `new` made the reference, and this deletes it once. Clients are dropped before
+        // their environment is.
         unsafe { sys::napi_delete_reference(self.env.0, self.raw) };
     }
 }
 
-/// No value: an argument that was not passed, and the result of a function without one.
+/// Stands for no value: an argument that was not passed, or the result of a function without one.
 pub(super) const NOTHING: sys::napi_value = null::<c_void>().cast_mut().cast();

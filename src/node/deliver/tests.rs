@@ -1,4 +1,4 @@
-//! A reader of segments, like `js/transfer/records.cjs`, and what it must see.
+//! A reader of segments, like `js/transfer/records.cjs`, and what it must read.
 
 use super::super::segment_writer::TEXT_LIMIT;
 use super::*;
@@ -15,8 +15,8 @@ use crate::transfer::contract::records::{
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Rows(u32, Vec<Vec<String>>),
-    /// A row with values that came in pieces. These columns are left out, and each such value
-    /// stands with the number of its pieces.
+    /// A row with values that came in pieces. The columns of these values are left out. Each value
+    /// comes with the number of its pieces.
     Long(u32, Vec<String>, Vec<(Vec<u8>, usize)>),
     /// A command that came as its number begins with `#`.
     Done(u32, String, Option<u64>),
@@ -24,7 +24,7 @@ enum Seen {
     Segment,
 }
 
-/// A segment's text, which is read from the front.
+/// The text of a segment, which is consumed from the front.
 struct Text {
     units: Vec<u16>,
     at: usize,
@@ -35,7 +35,7 @@ impl Text {
         self.take_to(self.at as i32 + units)
     }
 
-    /// Text of which each unit is a byte.
+    /// Takes text in which each unit is one byte.
     fn take_bytes(&mut self, units: i32) -> Vec<u8> {
         let begin = self.at;
         self.at += units as usize;
@@ -56,7 +56,7 @@ struct Reader {
     text: Vec<u8>,
     /// The number of columns of each slot.
     shapes: Vec<usize>,
-    /// Values of a long row, each with the number of its pieces so far.
+    /// The values of a long row, each with the number of its pieces so far.
     pieces: Vec<(Vec<u8>, usize)>,
     seen: Vec<Seen>,
     /// The bytes of text of each segment.
@@ -96,7 +96,7 @@ impl Reader {
         }
     }
 
-    /// The words of the record that begins there.
+    /// The words of the record at `at`.
     fn words<const N: usize>(&self, at: usize) -> [i32; N] {
         *self.records[at..].first_chunk().unwrap()
     }
@@ -346,7 +346,7 @@ fn a_defect_answers_everyone_who_waits_and_nobody_twice() {
     assert_eq!(seen, [0, 1, 2, 4].map(Seen::Error));
 }
 
-/// The most text of a segment: a piece, and the text in front of it.
+/// The most text of a segment: a piece, and the text before it.
 const LONGEST_SEGMENT: usize = LONG_ROW + TEXT_LIMIT;
 
 #[test]
@@ -364,8 +364,8 @@ fn a_long_value_comes_in_pieces_that_are_no_longer_than_any_segment() {
     let mut seen = reader.read(events);
     assert!(reader.lengths.iter().all(|length| *length <= LONGEST_SEGMENT));
     let segments = seen.iter().filter(|seen| **seen == Seen::Segment).count();
-    // One segment for the first row, then 5 MB of text and 1 MB of bytes, and one for the long row
-    // with the last.
+    // One segment for the first row, then 5 MB of text and 1 MB of bytes, and one segment for the
+    // long row and the last row.
     assert_eq!(segments, 1 + 20 + 16 + 1);
     seen.retain(|seen| *seen != Seen::Segment);
     let values = vec![(long.into_bytes(), 20), (vec![0xe9; 1_000_000], 16)];
@@ -389,7 +389,7 @@ fn rows_of_many_values_that_are_long_together_come_in_segments_like_any_other() 
     let row: &[&str] = &[value.as_str(); 1600];
     let result = result(Some(&shape(1600)), &[row, row], "NEW THING 2");
     let seen = reader.read(vec![completed(1, vec![result])]);
-    // The shape is longer than a segment's text is otherwise.
+    // Only the text of the shape may be longer than a segment's usual text.
     assert!(reader.lengths.iter().skip(1).all(|length| *length <= LONGEST_SEGMENT));
     let long = seen.iter().filter_map(|seen| match seen {
         Seen::Long(1, kept, values) => Some((kept.len(), values.len())),
@@ -417,7 +417,7 @@ fn a_long_value_that_can_t_be_read_fails_its_request_in_the_middle_of_its_pieces
     ]);
     seen.retain(|seen| *seen != Seen::Segment);
     assert_eq!(seen, [Seen::Error(1), rows(2, good), done(2, "#SELECT", Some(1))]);
-    // The end of its request drops what has come of it before.
+    // When a request ends, the values that have come for it before are dropped.
     assert!(reader.pieces[0].1 > 0);
 }
 
