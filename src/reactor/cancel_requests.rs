@@ -2,9 +2,9 @@
 //! them.
 //!
 //! The end of the stream is the answer: the server closes the connection once it has sent the
-//! signal (PostgreSQL manual, 55.2.9). A cancel request goes to the same address that its
-//! connection has reached, since a host's name may lead to several servers, and only one of them
-//! knows the key. Bytes from the peer are dropped.
+//! signal (PostgreSQL manual, 55.2.9). A cancel request goes to the address that its session has
+//! reached. A host's name may lead to several servers, and only one of them knows the key. Bytes
+//! from the server are discarded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
@@ -16,14 +16,14 @@ use crate::base::Instant;
 use crate::pool::ConnectionId;
 use crate::tls::Negotiation;
 
-/// How often one socket is read in one turn. A server sends nothing at all, or the end of TLS.
+/// How often one socket is read in one turn. A server sends nothing but the end of TLS.
 const MOST_READS: usize = 4;
 
 #[derive(Debug)]
 struct CancelRequest {
     connection: ConnectionId,
     socket: Socket,
-    /// What is left of the way to an encrypted connection.
+    /// The rest of the negotiation that leads to an encrypted connection.
     negotiation: Option<Negotiation>,
     transport: Transport,
     /// The bytes that are still to be written, or to be encrypted.
@@ -74,12 +74,12 @@ impl Errands {
         self.underway.insert(token, request);
     }
 
-    /// Whether the connection has yet to be encrypted.
+    /// Whether the connection still has to be encrypted.
     pub(super) fn is_securing(&self, token: Token) -> bool {
         self.underway.get(&token).is_some_and(|request| request.negotiation.is_some())
     }
 
-    /// Goes on with the negotiation. Returns whether there is more to do at once.
+    /// Continues the negotiation. Returns whether there is more to do at once.
     pub(super) fn secure(&mut self, token: Token, buffer: &mut [u8]) -> bool {
         let Some(request) = self.underway.get_mut(&token) else { return false };
         let Some(negotiation) = &mut request.negotiation else { return false };
@@ -95,7 +95,7 @@ impl Errands {
             Secured::Waiting { .. } => return false,
             Secured::Unfinished => return true,
             Secured::Encrypted(transport, _) => request.transport = transport,
-            // The key of an encrypted session never goes in the clear.
+            // The key of an encrypted session is never sent in plain text.
             Secured::Plain | Secured::Failed(_) => request.has_failed = true,
         }
         request.negotiation = None;
@@ -122,7 +122,7 @@ impl Errands {
         self.underway.values().map(|cancel_request| cancel_request.deadline).min()
     }
 
-    /// The tokens of the sockets whose time is over. The caller closes these, and calls
+    /// The tokens of the sockets whose time limit has passed. The caller closes these, and calls
     /// [`Self::finish`].
     pub(super) fn overdue(&self, now: Instant) -> Vec<Token> {
         let overdue =
@@ -130,7 +130,7 @@ impl Errands {
         overdue.map(|(token, _)| *token).collect()
     }
 
-    /// Continues as far as the socket allows. Returns, once the request is over, whether the server
+    /// Continues as far as the socket allows. Once the request is over, returns whether the server
     /// closed the connection.
     pub(super) fn advance(&mut self, token: Token) -> Option<bool> {
         let cancel_request = self.underway.get_mut(&token)?;

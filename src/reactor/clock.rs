@@ -2,7 +2,7 @@
 
 use crate::base::Instant;
 
-/// A monotonic clock: changes of the wall clock and of the time zone do not move it.
+/// A monotonic clock. Changes to the wall clock or the time zone do not affect it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     origin: std::time::Instant,
@@ -22,7 +22,7 @@ impl Clock {
     }
 }
 
-/// The wall clock, by which alone it is known whether a certificate has expired.
+/// The wall clock. It is the only way to tell whether a certificate has expired.
 pub(super) fn of_certificates() -> std::sync::Arc<dyn crate::tls::Clock> {
     std::sync::Arc::new(rustls::time_provider::DefaultTimeProvider)
 }

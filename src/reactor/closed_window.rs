@@ -1,15 +1,16 @@
 //! Servers that accept no bytes although their hosts are alive.
 //!
 //! A server that runs a long statement does not read. Once its host's buffer is full, its receive
-//! window is closed. From then on `TCP_USER_TIMEOUT` counts, although the host answers each probe
-//! of the window, and would end the session of a server that is alive. So the option is turned off
-//! while more bytes are on their way than any window certainly takes. Meanwhile the kernel is asked
-//! each second what it has heard (`TCP_INFO`, tcp(7)). A host is given up only if it has
-//! acknowledged nothing for the time of the option although something waits for its
-//! acknowledgement. Keepalive does not help here, since it rests while bytes are unacknowledged.
+//! window is closed. From then on `TCP_USER_TIMEOUT` counts, even though the host answers each
+//! probe of the window, and would end the session of a server that is alive. So the option is
+//! turned off while more bytes are in flight than a window certainly has room for. During this time
+//! the kernel is asked each second what it has heard (`TCP_INFO`, tcp(7)). A host is given up only
+//! if it has acknowledged nothing for the time that the option sets, although something waits for
+//! an acknowledgement. Keepalive does not help here, since it pauses while bytes are
+//! unacknowledged.
 //!
-//! A system without this report keeps the option as it is. On a system without the option, nothing
-//! is done.
+//! If the system has no such report, the option stays as it is. If the system has no such option,
+//! nothing is done.
 
 use std::time::Duration;
 
@@ -20,11 +21,11 @@ use crate::base::Instant;
 /// The kernel's report of the connection to a peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpReport {
-    /// How many bytes were written and not sent, because the window has no room for them.
+    /// How many bytes were written but not sent, because the window has no room for them.
     pub unsent: u32,
-    /// How many segments were sent and not acknowledged.
+    /// How many segments were sent but not acknowledged.
     pub unacknowledged: u32,
-    /// How many probes of a closed window have no answer.
+    /// How many probes of a closed window were not answered.
     pub probes: u32,
     /// How long ago the peer acknowledged anything, including probes.
     pub last_heard: Duration,
@@ -39,14 +40,14 @@ pub struct TcpCalls {
     pub probe_every: fn(Descriptor, Duration),
 }
 
-/// How many bytes may be on their way and still certainly fit into a window.
+/// How many bytes in flight certainly fit into a window.
 const WORTH_WATCHING: usize = 32 * 1024;
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// The shortest time after which a host is given up, even if the option says less. A host answers a
-/// probe within this time, but may answer only one of two probes that come quickly.
+/// The shortest time after which a host is given up, even if the option is shorter. A host answers
+/// a probe within this time. If two probes follow each other quickly, it may answer only one.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The sockets with many bytes on their way.
+/// The sockets with many bytes in flight.
 #[derive(Debug)]
 pub(super) struct Windows {
     pub(super) tcp: Option<TcpCalls>,
@@ -60,8 +61,8 @@ pub(super) struct Windows {
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     token: Token,
-    /// In how many checks in a row the host was silent. Each counts as one second, since the
-    /// process may have been busy for long between two of them.
+    /// In how many consecutive checks the host was silent. Each check counts as one second, since
+    /// the process may have been busy for a long time between two checks.
     silent_checks: u32,
 }
 
@@ -108,8 +109,8 @@ impl Windows {
         self.patience().is_some_and(|patience| silent >= patience)
     }
 
-    /// Watches a socket that was just written to, if many of its bytes are unanswered or the kernel
-    /// takes no more.
+    /// Watches a socket that was just written to, if the server has not answered many of its bytes,
+    /// or the kernel accepts no more.
     pub(super) fn watch(&mut self, now: Instant, token: Token, sockets: &mut Sockets) {
         let Some(stream) = sockets.stream(token) else { return };
         let is_worth_it = stream.unanswered >= WORTH_WATCHING || stream.blocked;
@@ -132,7 +133,7 @@ impl Windows {
         }
     }
 
-    /// Gives up the hosts that were silent for too long, and stops watching the hosts that have
+    /// Gives up the hosts that were silent for too long. Stops watching the hosts that have
     /// acknowledged everything.
     pub(super) fn check(&mut self, now: Instant, sockets: &mut Sockets) {
         let Some(tcp) = self.tcp else { return };

@@ -3,7 +3,7 @@
 //!
 //! The selector is edge-triggered: it reports once that a socket is readable, and not again before
 //! a read has found the socket empty. So a socket that the budget left unread stays in the
-//! reactor's list, and the next turn follows at once. The same holds for writing.
+//! reactor's list, and the next turn follows at once. Writing works in the same way.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -21,23 +21,23 @@ use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Response, Trace};
 
 /// How many bytes one turn reads from all sockets: a few milliseconds of work.
 const READ_BUDGET: usize = 2 * 1024 * 1024;
-/// How many bytes are read from one socket before the others have their turn.
+/// How many bytes are read from one socket before other sockets are read.
 const READ_SHARE: usize = 512 * 1024;
 /// How many bytes of these budgets a message takes in addition to its own bytes, if it ends an
-/// answer or becomes an event. So no more than some 2,000 of these messages come in one turn.
+/// answer or becomes an event. So one turn handles at most some 2,000 messages of this kind.
 const MESSAGE: usize = 1024;
-/// How many bytes one read takes from a socket that brought many such messages before. All bytes of
-/// a read are handled in one turn.
+/// How many bytes one read takes from a socket that has brought many such messages before. All
+/// bytes of a read are handled in one turn.
 const SMALL_READ: usize = 8 * 1024;
 
 /// How many bytes are written to one socket in one turn. The kernel's buffer is smaller, unless the
 /// server reads as fast as this client writes.
 const WRITE_SHARE: usize = 1024 * 1024;
 
-/// How many bytes one read takes at most. Most answers are smaller.
+/// The most bytes that one read takes. Most answers are smaller.
 const BUFFER: usize = 64 * 1024;
 
-/// System calls that socket2 lacks. `None` for each one that the system is not known to have.
+/// System calls that socket2 lacks. `None` for each call that the system may not have.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemCalls {
     pub low_water: Option<SetLowWater>,
@@ -62,12 +62,12 @@ pub enum ReactorEvent {
     },
     Event(PoolEvent),
     Lookup(Lookup),
-    /// The function of the option `ssl` is to be asked.
+    /// JavaScript is to call the function of the option `ssl`.
     Ssl {
         question: u32,
     },
-    /// A defect was found in the middle of some work. This reactor does nothing more, and all
-    /// requests without an answer have failed.
+    /// A defect was found during some work. The reactor does nothing more, and all requests without
+    /// an answer have failed.
     Poisoned(Error),
 }
 
@@ -152,9 +152,9 @@ impl Io {
         self.pool.handle_timeout(now);
     }
 
-    /// Handles the bytes that have come meanwhile, within bounds. With `wholly`, this includes
-    /// bytes that the kernel holds back below a low-water mark, and sockets that were not reported
-    /// yet.
+    /// Handles the bytes that have come since the last read, within bounds. With `wholly`, this
+    /// includes bytes that the kernel holds back below a low-water mark, and sockets that were not
+    /// reported yet.
     pub(super) fn catch_up(&mut self, now: Instant, wholly: bool, is_due: bool) {
         let counts = wholly || is_due;
         if self.low_water.is_due(now) || (counts && self.low_water.holds_back()) {
@@ -168,7 +168,7 @@ impl Io {
         }
     }
 
-    /// Goes on with the handshakes of TLS, after the sessions' sockets.
+    /// Continues the TLS handshakes, after the sockets of sessions.
     fn shake(&mut self, now: Instant) {
         if self.sockets.has_handshakes() {
             self.sockets.shake(&mut self.buffer);
@@ -177,7 +177,7 @@ impl Io {
     }
 
     /// With a single socket, most wakes are for an answer on it, so it is read without asking the
-    /// selector. Returns whether there was something to read.
+    /// selector. Returns whether there was anything to read.
     fn read_single_socket(&mut self, now: Instant) -> bool {
         let Some(token) = self.sockets.single_socket() else { return false };
         let is_lowered = |stream: &mut Stream| is_low(stream) && !stream.blocked;
@@ -192,8 +192,8 @@ impl Io {
     pub(super) fn look(&mut self, now: Instant) {
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
-        // Only a defect can make the selector's own descriptor fail. Then deadlines end the waiting
-        // calls.
+        // Only a defect can make the selector's own descriptor fail. The waiting calls then fail at
+        // their deadlines.
         let looked = self.sockets.collect(&mut ready);
         debug_assert!(looked.is_ok(), "{looked:?}");
         for event in &ready {
@@ -203,7 +203,7 @@ impl Io {
             }
             if self.sockets.is_runner(event.token) {
                 self.sockets.handle_runner(now, event.token, event.closed);
-                // The selector would not report again a readiness that it has reported already.
+                // The selector will not report this readiness a second time.
                 if self.sockets.is_open(event.token) {
                     self.sockets.list_unread(event.token, event.closed);
                 }
@@ -220,9 +220,9 @@ impl Io {
         self.ready = ready;
     }
 
-    /// Carries messages between the pool and its sockets until neither has one. Returns whether the
-    /// pool has heard of an attempt to connect or to cancel that is over, so that there may be more
-    /// for it to do.
+    /// Moves messages between the pool and its sockets until neither has any. Returns whether the
+    /// pool has learned that an attempt to connect or to cancel is over, so that it may have more
+    /// to do.
     pub(super) fn carry(&mut self, now: Instant) -> bool {
         let mut has_heard = false;
         loop {
@@ -328,7 +328,8 @@ impl Io {
             let whole = self.buffer.len();
             let size = if stream.brings_messages { SMALL_READ.min(whole) } else { whole };
             let begin = stream.transport.put_rest(&mut self.buffer);
-            // The bound is for what is read now. The rest of a record must not be read in crumbs.
+            // The bound applies to what is read now. The rest of a record must not be read in small
+            // pieces.
             let size = begin.saturating_add(size).min(whole);
             let buffer = self.buffer.get_mut(begin..size).unwrap_or_default();
             let room = buffer.len();
@@ -352,7 +353,7 @@ impl Io {
                             return self.close(now, connection, why);
                         }
                         Err(failure) => {
-                            // The alert, which the server's log shows.
+                            // The TLS alert, which the server's log shows.
                             drop(stream.transport.flush(&stream.socket));
                             return self.close(now, connection, failure.why);
                         }
@@ -381,8 +382,8 @@ impl Io {
         Left::Unfinished
     }
 
-    /// Takes note that all requests on a socket are answered. Called for a socket that was read
-    /// until it was empty.
+    /// Notes that all requests on a socket are answered. Called for a socket that was read until it
+    /// was empty.
     fn note_answered(&mut self, token: Token) {
         if let Some(stream) = self.sockets.stream(token)
             && stream.unanswered > 0
@@ -402,7 +403,7 @@ impl Io {
         Left::Closed
     }
 
-    /// Writes to the sockets that have bytes to send and can take them, each at most once.
+    /// Writes to the sockets that accept bytes and have bytes to send, each at most once.
     pub(super) fn write(&mut self, now: Instant) {
         for _ in 0..self.unwritten.len() {
             let Some(token) = self.unwritten.pop_front() else { break };
@@ -470,7 +471,7 @@ impl Io {
         Left::Unfinished
     }
 
-    /// Takes note that nothing can be written any more. The server's last messages are read first.
+    /// Notes that the socket accepts no more bytes. The server's last messages are read first.
     fn broke(&mut self, token: Token, why: String) -> Left {
         if let Some(stream) = self.sockets.stream(token) {
             stream.broken = Some(why);

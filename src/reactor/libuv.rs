@@ -1,12 +1,11 @@
-//! libuv's handles as types. A handle is closed when it is dropped, and its close callback frees
-//! its memory.
+//! libuv's handles as types. Dropping a handle closes it, and its close callback frees its memory.
 //!
-//! libuv uses a handle's memory after `uv_close`, until it calls the close callback. And values
-//! that a callback owns must outlive the call in which the callback's handle is dropped. So both
-//! belong to the handle's `Context`, which the close callback frees. JavaScript may run the loop
-//! inside a callback, as `deasync` does, and the callback's own handle may be closed there. Then
-//! the end of that callback frees the context. An owner that needs to know when that was puts a
-//! value with a `Drop` into the callback.
+//! libuv uses a handle's memory after `uv_close`, until it calls the close callback. Also, the
+//! values that a callback owns must outlive the call in which the callback's handle is dropped. So
+//! both belong to the handle's `Context`, which the close callback frees. JavaScript may run the
+//! loop inside a callback, as `deasync` does, and the callback's own handle may be closed there.
+//! Then the end of that callback frees the context. An owner that needs to know when the context is
+//! freed puts a value with a `Drop` into the callback.
 #![allow(unsafe_code)] // libuv is C. A comment at each call says why it is right.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -26,10 +25,10 @@ pub(super) const WRITABLE: c_int = 2;
 #[cfg(windows)]
 pub(super) const DISCONNECT: c_int = 4;
 
-/// Larger than the alignment of any member of a libuv handle.
+/// More than the alignment of any member of a libuv handle.
 const ALIGNMENT: usize = 16;
 
-/// The function that libuv calls. It must turn the reactor and hand its events on, and must not
+/// The function that libuv calls. It must turn the reactor and pass its events on, and must not
 /// panic.
 pub type Wake = Rc<dyn Fn()>;
 
@@ -56,8 +55,8 @@ impl Loop {
     }
 }
 
-/// The memory and the callback of a handle. libuv has a share of it from `Handle::new` to
-/// `on_close`, and each callback that runs has another.
+/// The memory and the callback of a handle. libuv holds a share of it from `Handle::new` to
+/// `on_close`, and each running callback holds another.
 struct Context {
     raw: NonNull<RawHandle>,
     layout: Layout,
@@ -69,13 +68,13 @@ impl Context {
     ///
     /// `share` must be libuv's.
     unsafe fn run(share: *const Self, status: c_int, events: c_int) {
-        // SAFETY: libuv's share came from `Rc::into_raw` and still exists. This makes another one
-        // of it.
+        // SAFETY: libuv's share came from `Rc::into_raw` and still exists. This makes another
+        // share.
         let context = unsafe {
             Rc::increment_strong_count(share);
             Rc::from_raw(share)
         };
-        // The callback catches its own panics. This catches a defect in that code, and a panic of a
+        // The callback catches its own panics. This catches a defect in that code, and a panic in a
         // destructor that runs here because this was the last share.
         let _ = catch_unwind(AssertUnwindSafe(move || (context.callback)(status, events)));
     }
@@ -95,8 +94,7 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: the memory was allocated with this layout in `Handle::new`. libuv does not know
-        // it (the initialisation failed) or has given it back (the close callback runs, or has
-        // run).
+        // it (the initialisation failed) or has returned it (the close callback runs, or has run).
         unsafe { dealloc(self.raw.as_ptr().cast(), self.layout) };
     }
 }
@@ -116,7 +114,7 @@ impl Handle {
         init: impl FnOnce(*mut RawLoop, *mut RawHandle) -> c_int,
     ) -> io::Result<Self> {
         let symbols = uv_loop.symbols;
-        // SAFETY: a pure function of its argument, which is one of libuv's own numbers.
+        // SAFETY: a pure function of its argument, which is one of libuv's own constants.
         let size = unsafe { (symbols.handle_size)(kind) };
         let layout = Layout::from_size_align(size.max(1), ALIGNMENT).map_err(io::Error::other)?;
         // SAFETY: the layout is not empty.
@@ -126,8 +124,8 @@ impl Handle {
         };
         let context = Rc::new(Context { raw, layout, callback });
         check(symbols, init(uv_loop.raw, raw.as_ptr()))?;
-        // SAFETY: the handle is initialised. It is given a share of the context, which only
-        // `on_close` takes back.
+        // SAFETY: the handle is initialised. It gets a share of the context, which only `on_close`
+        // takes back.
         unsafe {
             (symbols.handle_set_data)(raw.as_ptr(), Rc::into_raw(context).cast_mut().cast());
             (symbols.unref)(raw.as_ptr());
@@ -190,8 +188,7 @@ fn check(symbols: &Symbols, status: c_int) -> io::Result<()> {
     }
     let text = |write: WriteMessage| {
         let mut bytes = [0_u8; LONGEST_MESSAGE];
-        // SAFETY: libuv writes a text with its NUL into at most that many bytes, and cuts a longer
-        // one.
+        // SAFETY: libuv writes at most that many bytes, including a NUL, and cuts a longer text.
         unsafe { write(status, bytes.as_mut_ptr().cast(), bytes.len()) };
         let text = CStr::from_bytes_until_nul(&bytes).unwrap_or_default();
         text.to_string_lossy().into_owned()
@@ -251,7 +248,7 @@ impl TimerHandle {
     }
 
     pub(super) fn stop(&self) {
-        // SAFETY: an initialised timer. Stopping a stopped one does nothing.
+        // SAFETY: an initialised timer. Stopping a timer that is not running does nothing.
         unsafe { (self.0.symbols.timer_stop)(self.0.raw.as_ptr()) };
     }
 
@@ -262,8 +259,8 @@ impl TimerHandle {
 
 /// Fires in every turn of the loop until it is stopped, and keeps the loop from sleeping.
 ///
-/// A timer that is due at once can't replace it: libuv before 1.49 would run a timer that starts
-/// itself again for ever, before it looked at any descriptor.
+/// A timer that is due at once can't replace it: if a timer starts itself again, libuv before 1.49
+/// would run it forever, and never look at any descriptor.
 #[derive(Debug)]
 pub(super) struct IdleHandle(Handle);
 
@@ -284,7 +281,8 @@ impl IdleHandle {
     }
 
     pub(super) fn stop(&self) {
-        // SAFETY: an initialised idle handle. Stopping a stopped one does nothing.
+        // SAFETY: an initialised idle handle. Stopping an idle handle that is not running does
+        // nothing.
         unsafe { (self.0.symbols.idle_stop)(self.0.raw.as_ptr()) };
     }
 
@@ -316,7 +314,7 @@ mod tests {
         let share = Rc::new(Cell::new(std::ptr::null::<Context>()));
         let (noting, runs, closing) = (Noting(is_dropped.clone()), ran.clone(), share.clone());
         let callback = Box::new(move |_, _| {
-            // A loop that runs in here closes the handle.
+            // A loop that runs here closes the handle.
             // SAFETY: this is libuv's share, and it is given back once.
             unsafe { Context::release(closing.get()) };
             runs.set(!noting.0.get());
@@ -379,7 +377,8 @@ mod tests {
         unsafe extern "C" fn close(_: *mut RawHandle, _: Option<OnClose>) {
             OPEN_AT_CLOSE.set(Some(is_open(POLLED.get())));
         }
-        /// Like the real functions: cuts the text to the room there is, and ends it with a NUL.
+        /// Like the real functions, cuts the text to the room that there is, and ends it with a
+        /// NUL.
         unsafe extern "C" fn write_message(
             status: c_int,
             into: *mut c_char,
@@ -450,7 +449,7 @@ mod tests {
             "no other file had its number yet"
         );
         assert_eq!(Rc::strong_count(&wake), 2, "the callback may still be called");
-        // SAFETY: done once, as `on_close` does it.
+        // SAFETY: done once, as in `on_close`.
         unsafe { Context::release(noting_libuv::DATA.get().cast()) };
         assert_eq!(Rc::strong_count(&wake), 1);
     }

@@ -1,7 +1,7 @@
 //! libuv's functions, looked up in the running process.
 //!
-//! Node exports them, and nothing is linked, so a test or a fuzz target of this crate runs without
-//! Node.
+//! Node exports these functions, and nothing is linked, so tests and fuzz targets of this crate run
+//! without Node.
 #![allow(unsafe_code)] // Functions of another language, found by name.
 
 use std::ffi::{c_char, c_int, c_void};
@@ -45,7 +45,7 @@ pub(super) enum HandleType {
 
 macro_rules! symbols {
     ($($(#[$attribute:meta])* $field:ident = $name:literal : fn($($argument:ty),*) $(-> $result:ty)?;)+) => {
-        /// One field for each function, with libuv's name without `uv_`.
+        /// One field for each function, named as in libuv but without `uv_`.
         #[derive(Debug)]
         pub(super) struct Symbols {
             $($(#[$attribute])* pub(super) $field: unsafe extern "C" fn($($argument),*) $(-> $result)?,)+
@@ -89,7 +89,8 @@ symbols! {
     idle_stop = "uv_idle_stop": fn(*mut RawHandle) -> c_int;
 }
 
-/// The table of functions, or the name of one that this process lacks. All threads get the same.
+/// The table of functions, or the name of a function that this process lacks. All threads get the
+/// same result.
 pub(super) fn symbols() -> Result<&'static Symbols, &'static str> {
     static SYMBOLS: OnceLock<Result<Symbols, &'static str>> = OnceLock::new();
     match SYMBOLS.get_or_init(|| Symbols::find(&libraries())) {
@@ -98,13 +99,13 @@ pub(super) fn symbols() -> Result<&'static Symbols, &'static str> {
     }
 }
 
-/// These values may be dropped: the library is the process itself, and stays loaded.
+/// These values may be dropped: the library is the process itself, which stays loaded.
 #[cfg(unix)]
 fn libraries() -> Vec<libloading::Library> {
     vec![libloading::os::unix::Library::this().into()]
 }
 
-/// Node's own program, or the library by which a program embeds Node.
+/// Node's own executable, or the library with which a program embeds Node.
 #[cfg(windows)]
 fn libraries() -> Vec<libloading::Library> {
     use libloading::os::windows::Library;

@@ -1,19 +1,20 @@
 //! Low-water marks: how many bytes have to arrive before the kernel wakes the loop.
 //!
 //! The answer to a barrier comes first, and could just as well be read together with the answer to
-//! the request behind it. If that one comes much later, the loop would be woken twice for each
-//! query. So the kernel is asked to wait for more bytes than a barrier's answer has.
+//! the request after the barrier. If that second answer comes much later, the loop would be woken
+//! twice for each query. So the kernel is asked to wait for more bytes than a barrier's answer has.
 //!
 //! The same holds for many small answers to a burst of requests, which keep the server busy
-//! (`src/pool/placement/burst.rs`). They are read in groups of several, as long as that many follow.
+//! (`src/pool/placement/burst.rs`). As long as enough answers follow, they are read in groups of
+//! several.
 //!
 //! A server sends 8 KiB at a time. If nothing else keeps the loop busy, each of these parts wakes
-//! it, which costs more than reading them. So while the rest of an answer is expected to be large,
-//! by the earlier answers of its statement, the kernel is asked to wait for more bytes
-//! (`SO_RCVLOWAT`). A mark stays below the expected size, so that the kernel reports the last bytes
-//! as soon as they come. An answer that is shorter for once is read after [`MARK_HOLDS_FOR`]. A
-//! server that has sent nothing by then may take long, so from then on the kernel reports each of
-//! its bytes. If the receive window is smaller than a mark, the kernel reports a full window.
+//! it, which costs more than reading them. So if the earlier answers of a statement were large, the
+//! kernel is asked to wait for more bytes of the present answer too (`SO_RCVLOWAT`). A mark stays
+//! below the expected size, so that the kernel reports the last bytes as soon as they come. An
+//! answer that is shorter for once is read after [`MARK_HOLDS_FOR`]. A server that has sent nothing
+//! by then may take long, so from then on the kernel reports each of its bytes. If the receive
+//! window is smaller than a mark, the kernel reports a full window.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -24,21 +25,21 @@ use super::sockets::{Sockets, Stream};
 use crate::base::Instant;
 use crate::pool::{Awaited, Barrier, ConnectionId, Pool};
 
-/// Sets the least number of bytes that makes a socket readable. Returns whether the system did.
+/// Sets the least number of bytes that makes a socket readable. Returns whether the system did it.
 pub type SetLowWater = fn(Descriptor, usize) -> bool;
 
-/// A bare Sync is answered by a ReadyForQuery of six bytes (PostgreSQL manual, 55.7), or by more if
-/// the server has something to report.
+/// The answer to a bare Sync is a ReadyForQuery of six bytes (PostgreSQL manual, 55.7). It is
+/// longer if the server has something to report.
 const MORE_THAN_BARRIER: usize = 7;
-/// A smaller rest of an answer, in bytes, is not worth a system call.
+/// If the rest of an answer is smaller, in bytes, a system call for it is not worthwhile.
 const LARGE: usize = 16 * 1024;
 /// The highest mark, in bytes: what one turn reads from a socket (`io`). A mark of 128 KiB costs 9%
 /// more CPU for a result of 3 MiB.
 const HIGHEST: usize = 512 * 1024;
 /// The most by which a mark delays a result that is shorter than those before it.
 const MARK_HOLDS_FOR: Duration = Duration::from_millis(2);
-/// How long a barrier's answer may stay unread. No call waits for it, but the time when a server
-/// was last heard counts if it sends nothing more (`liveness`).
+/// How long a barrier's answer may stay unread. No call waits for it. But if the server sends
+/// nothing else, the time when it was last heard depends on it (`liveness`).
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The marks of all sockets.
@@ -46,14 +47,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(super) struct LowWater {
     /// `None` if the system has no low-water marks.
     pub(super) set: Option<SetLowWater>,
-    /// How many threads the machine runs at once.
+    /// How many threads the machine can run at once.
     pub(super) cores: Option<usize>,
-    /// The sockets of servers that have requests to answer, and of which the kernel does not report
-    /// each byte.
+    /// The sockets of servers that have requests to answer, and for which the kernel does not
+    /// report each byte.
     raised: Vec<Token>,
     /// When the sockets with high marks are read, even if the kernel has not reported them.
     pub(super) until: Option<Instant>,
-    /// The same for the sockets with low marks. The time stays when there are no such sockets any
+    /// The same for the sockets with low marks. The time is kept when there are no such sockets any
     /// more, so that it need not be set for each request.
     look_at: Option<Instant>,
 }
@@ -77,9 +78,9 @@ impl LowWater {
         self.deadline().is_some_and(|at| at <= now)
     }
 
-    /// Reports to the pool whether the server of a new connection runs on this machine and the
-    /// kernel can hold its answers back. On a Unix socket the kernel reports each byte and ignores
-    /// the mark.
+    /// Tells the pool whether the server of a new connection runs on this machine and the kernel
+    /// can hold back its answers. On a Unix socket the kernel ignores the mark and reports each
+    /// byte.
     pub(super) fn share_cores(&self, connection: ConnectionId, sockets: &Sockets, pool: &mut Pool) {
         if let (Some(_), Some(cores)) = (self.set, self.cores)
             && sockets.is_loopback(connection)
@@ -88,9 +89,8 @@ impl LowWater {
         }
     }
 
-    /// Sets the mark of a socket on which everything was written. The next answer may be known to
-    /// be large, and to come before its socket would be read anyway, or to come long after its
-    /// barrier's answer.
+    /// Sets the mark of a socket on which everything was written. The next answer may be known
+    /// to be large, to come soon enough to be read anyway, or to come long after its barrier's answer.
     pub(super) fn expect_answer(
         &mut self,
         now: Instant,
@@ -109,14 +109,14 @@ impl LowWater {
             None => Self::least(token, sockets, pool),
         };
         let mark = mark(rows).max(least).max(together.min(HIGHEST));
-        // A higher mark is for an answer that has begun to come.
+        // A higher mark is for an answer of which a part has arrived.
         if sockets.stream(token).is_some_and(|stream| is_low(stream)) || before < mark {
             self.set_mark(now, token, mark, sockets, pool);
         }
     }
 
-    /// Sets the mark of a socket that was read until it was empty. `moves`: there was something to
-    /// read.
+    /// Sets the mark of a socket that was read until it was empty. `moves` is true if there was
+    /// something to read.
     pub(super) fn after_read(
         &mut self,
         now: Instant,
@@ -128,7 +128,8 @@ impl LowWater {
         let (Some(_), Some(stream)) = (self.set, sockets.stream(token)) else {
             return;
         };
-        // The selector may report a socket whose bytes were read meanwhile, which means nothing.
+        // The selector may report a socket whose bytes were read meanwhile. Such a report means
+        // nothing.
         let is_overdue = std::mem::take(&mut stream.overdue);
         let connection = stream.connection;
         let mark = match (moves, is_overdue) {
@@ -145,8 +146,8 @@ impl LowWater {
     }
 
     /// Keeps a mark that is just above a barrier's answer, which saves system calls, unless the
-    /// next bytes may be as short. What a server sends by itself is never so short, and the
-    /// beginning of an answer is followed by more bytes.
+    /// next bytes may be as short. A message that a server sends unasked is never that short, and
+    /// more bytes follow the beginning of an answer.
     fn least(token: Token, sockets: &mut Sockets, pool: &Pool) -> usize {
         let stays = sockets.stream(token).is_some_and(|stream| {
             stream.low_water == more_than_barrier(stream)
@@ -156,7 +157,7 @@ impl LowWater {
         if stays { sockets.stream(token).map_or(1, |stream| more_than_barrier(stream)) } else { 1 }
     }
 
-    /// Keeps the present mark if it is not much lower than the wanted one, which saves a system
+    /// Keeps the present mark if it is not much lower than the wanted mark, which saves a system
     /// call.
     fn mark_for_several(token: Token, sockets: &mut Sockets, pool: &Pool) -> usize {
         let Some(stream) = sockets.stream(token) else { return 1 };
@@ -176,7 +177,7 @@ impl LowWater {
         let (Some(set), Some(stream)) = (self.set, sockets.stream(token)) else {
             return;
         };
-        // The beginning of a record is no longer in the kernel's buffer.
+        // The kernel's buffer no longer has the beginning of this record.
         let mark = mark.saturating_sub(stream.transport.kept()).max(1);
         if mark != stream.low_water && set(stream.socket.descriptor(), mark) {
             stream.low_water = mark;
@@ -198,7 +199,7 @@ impl LowWater {
         }
     }
 
-    /// Lists the sockets for reading that may hold fewer bytes than their marks.
+    /// Lists the sockets that may hold fewer bytes than their marks, so that they are read.
     pub(super) fn look_below(&mut self, sockets: &mut Sockets) {
         (self.until, self.look_at) = (None, None);
         for token in std::mem::take(&mut self.raised) {
@@ -215,7 +216,8 @@ pub(super) fn is_low(stream: &Stream) -> bool {
     stream.low_water <= more_than_barrier(stream)
 }
 
-/// A bare Sync's answer is a record of its own, since a server flushes at each ReadyForQuery.
+/// The answer to a bare Sync is a TLS record of its own, since a server flushes at each
+/// ReadyForQuery.
 fn more_than_barrier(stream: &Stream) -> usize {
     MORE_THAN_BARRIER.saturating_add(stream.transport.overhead())
 }

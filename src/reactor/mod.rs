@@ -1,10 +1,10 @@
 //! Floor 5: sockets, readiness, the only clock, and libuv's handles.
 //!
-//! Owns: every socket of a pool, when each is read and written, how much of that one turn of the
-//! loop may do, and the libuv handles that wake the loop. Imports the floors below, and drives
-//! `pool` by its commands. Never knows of JavaScript, never starts a thread, never blocks, and
-//! never looks up a name: it hands the names that connections need upwards, and their addresses
-//! come back down.
+//! Owns: every socket of a pool, when each socket is read and written, how much of that work one
+//! turn of the loop may do, and the libuv handles that wake the loop. Imports the floors below, and
+//! drives `pool` by its commands. Never knows of JavaScript, never starts a thread, never blocks,
+//! and never looks up a name: it passes the names that connections need upwards, and gets their
+//! addresses back.
 //!
 //! ```text
 //! libuv ──wake──▶ Reactor::turn: readiness ─▶ read ─▶ pool ─▶ write ─▶ deadlines ─▶ timer
@@ -12,8 +12,8 @@
 //! ```
 //!
 //! A pool has one reactor, and a reactor has one selector. On Unix this is mio's, whose descriptor
-//! libuv polls. On Windows libuv polls each socket. `readiness` hides the difference, and only it
-//! differs by system.
+//! libuv polls. On Windows libuv polls each socket. Only `readiness` differs by system, and it
+//! hides the difference.
 
 mod cancel_requests;
 mod clock;

@@ -1,8 +1,8 @@
 //! Which addresses of a host are tried, and when: Happy Eyeballs (RFC 8305) without its look-ups.
 //!
-//! The address families take turns, beginning with the first address in the system's order. The
-//! next address starts when the one before it has failed, or has been silent for [`STAGGER`]. The
-//! first that connects wins.
+//! Addresses of the two families alternate, beginning with the first address in the system's order.
+//! The next address is tried when the previous one has failed, or has been silent for [`STAGGER`].
+//! The first address that connects wins.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,11 +14,12 @@ use super::system_error::{Unreached, connect_error, reason};
 use crate::base::Instant;
 
 /// RFC 8305 recommends 250 ms for distances on the web and allows 100 ms. Database servers are
-/// near, and a start too early costs no more than a connection that the server forgets again.
+/// near. If the next address is tried too early, that costs no more than a connection that the
+/// server soon forgets.
 const STAGGER: Duration = Duration::from_millis(50);
 
-/// The most addresses that are tried: more than any host of a cluster has. Each refusal costs a
-/// system call, and all addresses may refuse in one turn of the loop.
+/// The most addresses that are tried, which is more than any host of a cluster has. Each refusal
+/// costs a system call, and all addresses may refuse in one turn of the loop.
 const MAX_TARGETS: usize = 256;
 
 /// The race for one connection.
@@ -30,7 +31,7 @@ pub(super) struct Race {
 }
 
 impl Race {
-    /// Addresses in `last` are tried after the others, in that order.
+    /// Addresses in `last` are tried after all others, in that order.
     pub(super) fn new(targets: Vec<Target>, last: &[SocketAddr], now: Instant) -> Self {
         let mut waiting = in_turns(targets);
         let place = |target: &Target| {
@@ -42,7 +43,7 @@ impl Race {
         Self { waiting, next_at: now, failures: Vec::new() }
     }
 
-    /// The next address, if it is due.
+    /// The next address, if its time has come.
     pub(super) fn start_next(&mut self, now: Instant) -> Option<Target> {
         if now < self.next_at {
             return None;
@@ -52,12 +53,12 @@ impl Race {
         Some(target)
     }
 
-    /// The addresses that were not tried.
+    /// The addresses that were not tried yet.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Target> {
         self.waiting.iter()
     }
 
-    /// Records that an address has failed, so that the next one need not wait.
+    /// Records that an address has failed, so that the next address need not wait.
     pub(super) fn fail(&mut self, target: Target, error: io::Error, now: Instant) {
         self.failures.push((target, error));
         self.next_at = now;
@@ -67,9 +68,9 @@ impl Race {
         (!self.waiting.is_empty()).then_some(self.next_at)
     }
 
-    /// Why no address could be reached. The cause is the error of the first address where a server
-    /// may still appear, if there is one: otherwise the host would be taken for one without a
-    /// server.
+    /// Why no address could be reached. The cause is the error of the first address at which a
+    /// server may still appear, if there is one. With another cause, the pool would believe that
+    /// the host has no server.
     pub(super) fn unreached(&self) -> Unreached {
         let why = match self.failures.as_slice() {
             [] => "the name has no addresses".to_owned(),

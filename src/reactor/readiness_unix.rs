@@ -1,6 +1,6 @@
 //! Which sockets are ready, on Unix: mio's selector, whose own descriptor libuv polls.
 //!
-//! Edge-triggered: a readiness is reported once, and not again until something changes.
+//! Edge-triggered: readiness is reported once, and not again until something changes.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -13,7 +13,7 @@ use super::libuv::{Loop, PollHandle, READABLE, Wake};
 use super::socket::Socket;
 use super::socket::{Ready, Token};
 
-/// How many sockets one look at the selector can name. The loop is woken again for the rest.
+/// How many sockets one call of the selector can report. The loop is woken again for the others.
 const EVENTS: usize = 256;
 
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// Whether a report that was not collected disappears once its socket was read: epoll checks
-    /// the socket before it reports it, and kqueue does not.
+    /// Whether a pending report disappears if its socket is read before the report is collected.
+    /// epoll checks the socket before it reports it, kqueue does not.
     pub(super) const LOOKS_AGAIN: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
     pub(super) fn new() -> io::Result<Self> {
@@ -42,25 +42,25 @@ impl Readiness {
         Ok(())
     }
 
-    /// Watches a socket until it is closed. At first it is watched for both directions, since it
-    /// may have to connect.
+    /// Watches a socket until it is closed. At first it is watched for reading and writing, since
+    /// it may still have to connect.
     pub(super) fn watch(&mut self, socket: &Socket, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE.add(Interest::WRITABLE);
         let registry = self.poll.registry();
         registry.register(&mut SourceFd(&socket.descriptor()), mio::Token(token), interest)
     }
 
-    /// Must be called before the socket is closed. Here the closing is enough.
+    /// Must be called before the socket is closed. On this system, closing the socket is enough.
     pub(super) fn forget(&mut self, _token: Token) {}
 
-    /// Watches for writability only while it is wanted. Most sockets are always writable, and a
-    /// report that is not collected would keep the selector readable.
+    /// Watches for writability only if `wanted`. Most sockets are always writable, and a report
+    /// that is not collected would keep the selector readable.
     pub(super) fn want_write(&mut self, socket: &Socket, token: Token, wanted: bool) {
         let readable = Interest::READABLE;
         let interest = if wanted { readable.add(Interest::WRITABLE) } else { readable };
         let (registry, descriptor) = (self.poll.registry(), socket.descriptor());
-        // This fails only for lack of memory. Then the selector reports more than was asked for, or
-        // a deadline ends the waiting call.
+        // This fails only if there is no memory. Then the selector reports more than was asked for,
+        // or the waiting call fails at its deadline.
         let _ = registry.reregister(&mut SourceFd(&descriptor), mio::Token(token), interest);
     }
 

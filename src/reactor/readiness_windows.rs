@@ -1,8 +1,8 @@
-//! Which sockets are ready, on Windows: libuv polls each of them, because no single descriptor
-//! stands for all.
+//! Which sockets are ready, on Windows: libuv polls each of them, because there is no single
+//! descriptor that represents all sockets.
 //!
-//! Level-triggered: a readiness is reported again until it ends. Writability is asked for only
-//! while bytes wait for it. Each ready socket wakes the reactor by itself.
+//! Level-triggered: readiness is reported again until it ends. Writability is watched only while
+//! there are bytes to write. Each ready socket wakes the reactor by itself.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Attached {
 }
 
 impl Readiness {
-    /// Reports are kept here until they are collected.
+    /// Pending reports are kept here until they are collected.
     pub(super) const LOOKS_AGAIN: bool = false;
 
     pub(super) fn new() -> io::Result<Self> {
@@ -46,8 +46,8 @@ impl Readiness {
         Ok(())
     }
 
-    /// Watches a socket until it is forgotten. Its writability is watched too, because it is about
-    /// to connect.
+    /// Watches a socket until [`Self::forget`]. Writability is watched too, because the socket is
+    /// about to connect.
     pub(super) fn watch(&mut self, socket: &Socket, token: Token) -> io::Result<()> {
         let Some(Attached { uv_loop, wake }) = &self.attached else {
             return Err(io::Error::other("there is no loop to poll the socket"));
@@ -82,7 +82,7 @@ impl Readiness {
         if handle.start(events).is_err()
             && let Some(Attached { wake, .. }) = &self.attached
         {
-            // No report of this socket will come any more, so its stream is read, and ends, now.
+            // This socket will get no further report, so its stream is read now, to the end.
             let ready = Ready { token, readable: true, writable: true, closed: true };
             self.said.borrow_mut().push(ready);
             wake();

@@ -9,10 +9,10 @@ use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 use crate::config::Config;
 
 /// Names a socket. A token is never used twice, so a late event of a closed socket reaches no other
-/// one.
+/// socket.
 pub(super) type Token = usize;
 
-/// The selector's report of a socket. It may be wrong: only the socket itself gives proof.
+/// The selector's report about a socket. It may be wrong: only the socket itself is certain.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ready {
     pub(super) token: Token,
@@ -39,7 +39,7 @@ impl Target {
         }
     }
 
-    /// Whether the connection stays on this machine, so that no network can be listened to.
+    /// Whether the connection stays on this machine, so that nobody can listen on a network.
     pub(super) fn is_local(&self) -> bool {
         match self {
             Self::Ip(address) => address.ip().to_canonical().is_loopback(),
@@ -60,8 +60,8 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Sets options of a TCP socket that is about to connect for which only its own system has a name:
-/// how long sent bytes may stay unacknowledged, and that a host which refuses is not asked again.
+/// Sets those options of a TCP socket before it connects that differ by system: how long sent bytes
+/// may stay unacknowledged, and that a host which refuses is not asked again.
 pub type PrepareSocket = fn(Descriptor, Option<Duration>);
 
 /// The options that all TCP sockets of a pool have in common.
@@ -86,7 +86,7 @@ impl Options {
     }
 }
 
-/// How far a connect is.
+/// How far a connect has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Connecting,
@@ -131,8 +131,8 @@ impl Socket {
         Ok((socket, progress))
     }
 
-    /// The state of a connect. A wake-up without cause does not mean success: only a socket with a
-    /// peer is connected.
+    /// The state of a connect. The selector may wake without a cause, so success is certain only if
+    /// the socket has a peer.
     pub(super) fn progress(&self) -> io::Result<Progress> {
         if let Some(error) = self.inner.take_error()? {
             return Err(error);
@@ -152,7 +152,7 @@ impl Socket {
         self.inner.send_with_flags(bytes, NO_SIGNAL)
     }
 
-    /// Sets `TCP_USER_TIMEOUT`. Returns whether the system has the option and did it.
+    /// Sets `TCP_USER_TIMEOUT`. Returns whether the system has the option and set it.
     pub(super) fn set_user_timeout(&self, timeout: Option<Duration>) -> bool {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         return self.inner.set_tcp_user_timeout(timeout).is_ok();
@@ -179,8 +179,8 @@ impl Socket {
     }
 }
 
-/// The time between keepalive probes that have no answer. With the system's default of 75 seconds,
-/// a dead connection would pass for an idle one for that long.
+/// The time between unanswered keepalive probes. With the system's default of 75 seconds, a dead
+/// connection would seem idle for that long.
 const PROBE_AGAIN: Duration = Duration::from_secs(5);
 
 fn set_tcp_options(socket: &socket2::Socket, options: &Options) -> io::Result<()> {
@@ -196,7 +196,8 @@ fn set_tcp_options(socket: &socket2::Socket, options: &Options) -> io::Result<()
         };
         socket.set_tcp_keepalive(&keep_alive)?;
     }
-    // This is set before the connect, since it bounds the handshake's packets too.
+    // Set before the connect, since it also limits how long the handshake's packets stay
+    // unacknowledged.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
@@ -215,8 +216,8 @@ fn unix_address(_path: &[u8]) -> io::Result<SockAddr> {
     Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
 
-/// On a Unix socket EAGAIN means that the server's queue is full. It is an error, since nothing
-/// will follow.
+/// On a Unix socket, EAGAIN means that the server's queue is full. This is an error, since the
+/// socket will not become writable later.
 #[cfg(unix)]
 fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINPROGRESS)
@@ -227,8 +228,8 @@ fn is_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Node ignores SIGPIPE, but a program that embeds it may not. On Apple's systems an option of the
-/// socket itself does the same.
+/// Node ignores SIGPIPE, but a program that embeds Node may not. On Apple's systems an option of
+/// the socket has the same effect.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 #[cfg(any(windows, target_vendor = "apple"))]

@@ -26,11 +26,11 @@ mod securing;
 
 use asking::Questions;
 
-/// How long the handshakes of one turn may take together. The one that exceeds it is finished,
-/// and whichever comes after it has the next turn, which follows at once.
+/// How long the handshakes of one turn may take together. The handshake that exceeds this time is
+/// finished, and the others continue in the next turn, which follows at once.
 const HANDSHAKES: Duration = Duration::from_millis(1);
 
-/// A name for whose addresses a connection waits.
+/// A name that has to be looked up for a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
     pub token: u32,
@@ -40,7 +40,7 @@ pub struct Lookup {
 /// The result of opening a connection.
 #[derive(Debug)]
 pub(super) enum Opened {
-    /// `others`: the addresses of the look-up that have not failed.
+    /// `others` are the addresses of the look-up that have not failed.
     Connected {
         connection: ConnectionId,
         local: bool,
@@ -51,14 +51,14 @@ pub(super) enum Opened {
         connection: ConnectionId,
         unreached: Unreached,
     },
-    /// The connection could not be encrypted as the options ask.
+    /// The connection could not be encrypted as the options require.
     Insecure {
         connection: ConnectionId,
         why: String,
     },
 }
 
-/// A socket and its state.
+/// A socket and what is known about it.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) socket: Socket,
@@ -66,23 +66,24 @@ pub(super) struct Stream {
     pub(super) connection: ConnectionId,
     target: Target,
     host: Arc<Host>,
-    /// The socket is in the list of those to read.
+    /// Whether the socket is in the list of sockets to read.
     listed: bool,
-    /// The system has reported the end of the stream, so a short read is not the last one.
+    /// The system has reported the end of the stream, so a short read does not mean that the socket
+    /// is empty.
     pub(super) ending: bool,
-    /// The kernel takes no more bytes until it reports that the socket is writable.
+    /// The kernel accepts no more bytes until it reports that the socket is writable.
     pub(super) blocked: bool,
-    /// The kernel reports the socket as readable from this many bytes on.
+    /// The kernel reports the socket as readable once it has this many bytes.
     pub(super) low_water: usize,
     /// The socket is read because its low-water mark was not reached in time.
     pub(super) overdue: bool,
-    /// Many of the last bytes were messages that take more work than their bytes suggest.
+    /// Many of the last bytes were messages that take more work than their size suggests.
     pub(super) brings_messages: bool,
-    /// How many bytes were written since the server had last answered everything.
+    /// How many bytes were written since the server had last answered all requests.
     pub(super) unanswered: usize,
-    /// The kernel is asked each second whether the server's host is alive (`closed_window`).
+    /// Whether the kernel is asked each second if the server's host is alive (`closed_window`).
     pub(super) watched: bool,
-    /// Why a write failed. The server's last messages are read first, since they say more.
+    /// Why a write failed. The server's last messages are read first, since they tell more.
     pub(super) broken: Option<String>,
 }
 
@@ -92,7 +93,7 @@ impl Stream {
     }
 }
 
-/// How far the opening of a connection is.
+/// How far a connection has been opened.
 #[derive(Debug)]
 enum Opening {
     Resolving {
@@ -106,13 +107,13 @@ enum Opening {
         host: Arc<Host>,
         runners: Vec<(Token, Target)>,
     },
-    /// The race is won, and the function of the option `ssl` has yet to answer.
+    /// The race is won. The function of the option `ssl` has not answered yet.
     Asking {
         token: Token,
         question: u32,
         others: Vec<SocketAddr>,
     },
-    /// The race is won, and the stream is being encrypted.
+    /// The race is won. The stream is being encrypted.
     Securing {
         token: Token,
         negotiation: Box<Negotiation>,
@@ -132,16 +133,16 @@ pub(super) struct Sockets {
     unread: VecDeque<Token>,
     opened: VecDeque<Opened>,
     lookups: VecDeque<Lookup>,
-    /// `None` if TLS is never used, or no question was answered yet.
+    /// `None` if TLS is never used, or before the function of the option `ssl` has answered.
     trust: Option<Trust>,
-    /// `None` if the option `ssl` is no function.
+    /// `None` if the option `ssl` is not a function.
     questions: Option<Questions>,
-    /// By the names of hosts, how the last session with TLS was encrypted. Plain text is refused at
-    /// such a host from then on.
+    /// How the last session with TLS was encrypted, by the names of hosts. From then on, plain text
+    /// is refused for that host.
     encrypted: BTreeMap<Arc<str>, Facts>,
-    /// Sockets whose negotiation may go on.
+    /// Sockets whose negotiation can continue.
     handshakes: VecDeque<Token>,
-    /// How long those of one turn may take together.
+    /// How long the handshakes of one turn may take together.
     handshakes_may_take: Duration,
     clock: Clock,
     last_token: Token,
@@ -194,8 +195,7 @@ impl Sockets {
         self.readiness.collect(ready)
     }
 
-    /// Begins to connect. An [`Opened`] says how that ended, unless the connection is closed
-    /// before.
+    /// Begins to connect. An [`Opened`] reports the result, unless the connection is closed before.
     pub(super) fn open(
         &mut self,
         now: Instant,
@@ -223,7 +223,7 @@ impl Sockets {
         self.start_race(now, connection, host, vec![target], &[]);
     }
 
-    /// Takes the answer to a [`Lookup`]. It has no effect if its connection waits no longer.
+    /// Takes the answer to a [`Lookup`]. It has no effect if its connection no longer waits for it.
     pub(super) fn resolved(
         &mut self,
         now: Instant,
@@ -258,7 +258,7 @@ impl Sockets {
         self.opened.pop_front()
     }
 
-    /// When the next address of a race is due, or a cancel request has run out of time.
+    /// When the next address of a race is due, or a cancel request reaches its time limit.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let racing = self.opening.values().filter_map(|opening| match opening {
             Opening::Racing { race, .. } => race.deadline(),
@@ -276,11 +276,12 @@ impl Sockets {
     }
 
     /// Sends a packet on a connection of its own, to the address that `connection` has reached.
-    /// [`Self::next_cancel_request`] says how that ended.
+    /// [`Self::next_cancel_request`] reports the result.
     pub(super) fn run_errand(&mut self, now: Instant, connection: ConnectionId, packet: Vec<u8>) {
         let stream = self.token(connection).and_then(|token| self.streams.get(&token));
         let Some(stream) = stream else { return self.cancel_requests.fail(connection) };
-        // A request goes as its session does: with TLS, to a server of the same name.
+        // A cancel request uses TLS if its session does, and checks that the server has the same
+        // name.
         let negotiation = match &self.trust {
             Some(trust) if stream.transport.is_encrypted() => trust.again(&stream.host),
             _ => Ok(None),
@@ -295,7 +296,7 @@ impl Sockets {
             return self.cancel_requests.fail(connection);
         }
         self.cancel_requests.begin(now, token, connection, socket, negotiation, packet);
-        // The selector does not report a connect that has succeeded at once.
+        // If a connect succeeds at once, the selector does not report it.
         self.handle_errand(token);
     }
 
@@ -303,7 +304,7 @@ impl Sockets {
         self.cancel_requests.contains(token)
     }
 
-    /// A request whose connection has yet to be encrypted waits for its share of a turn.
+    /// A request whose connection still has to be encrypted waits until there is time in a turn.
     pub(super) fn handle_errand(&mut self, token: Token) {
         if self.cancel_requests.is_securing(token) {
             return self.list_handshake(token);
@@ -328,12 +329,12 @@ impl Sockets {
         self.cancel_requests.finish(token, reached);
     }
 
-    /// Whether the socket's connect is still under way.
+    /// Whether the socket belongs to a connection that is still being opened.
     pub(super) fn is_runner(&self, token: Token) -> bool {
         self.streams.get(&token).is_some_and(|stream| !self.is_open_for(stream.connection, token))
     }
 
-    /// The only socket, if any wake must be for it and the selector need not be asked.
+    /// The only socket, if every wake must be for it, so that the selector need not be asked.
     pub(super) fn single_socket(&self) -> Option<Token> {
         let (token, stream) = self.streams.first_key_value()?;
         let is_alone = self.streams.len() == 1 && self.cancel_requests.is_empty();
@@ -345,7 +346,7 @@ impl Sockets {
         self.streams.get(&token).is_some_and(|stream| self.is_open_for(stream.connection, token))
     }
 
-    /// Handles the progress of a socket's connect, or of its negotiation. `ending`: the system has
+    /// Handles progress in a socket's connect or negotiation. `ending` means that the system has
     /// reported the end of its stream, which it does only once.
     pub(super) fn handle_runner(&mut self, now: Instant, token: Token, ending: bool) {
         let Some(stream) = self.streams.get_mut(&token) else { return };
@@ -354,7 +355,7 @@ impl Sockets {
         let (race, runners) = match self.opening.get_mut(&connection) {
             Some(Opening::Racing { race, runners, .. }) => (race, runners),
             Some(Opening::Securing { .. }) => return self.list_handshake(token),
-            // Whatever has come is read once the question is answered.
+            // The bytes that have arrived are read once the question is answered.
             Some(Opening::Resolving { .. } | Opening::Asking { .. }) | None => return,
         };
         let Some(place) = runners.iter().position(|(runner, _)| *runner == token) else { return };
@@ -382,8 +383,8 @@ impl Sockets {
         self.streams.get_mut(&token)
     }
 
-    /// Lists a socket that may hold bytes for reading. `ending`: the system has reported the end of
-    /// its stream.
+    /// Adds a socket that may hold bytes to the list for reading. `ending` means that the system
+    /// has reported the end of its stream.
     pub(super) fn list_unread(&mut self, token: Token, ending: bool) {
         if let Some(stream) = self.streams.get_mut(&token) {
             stream.ending |= ending;
@@ -398,12 +399,12 @@ impl Sockets {
         self.unread.len()
     }
 
-    /// The next socket to read. The caller reports to [`Self::was_read`].
+    /// The next socket to read. Afterwards the caller calls [`Self::was_read`].
     pub(super) fn next_unread(&mut self) -> Option<Token> {
         self.unread.pop_front()
     }
 
-    /// Takes note that a socket was read. `more`: it may hold more bytes.
+    /// Notes that a socket was read. `more` means that it may hold more bytes.
     pub(super) fn was_read(&mut self, token: Token, more: bool) {
         if let Some(stream) = self.streams.get_mut(&token) {
             stream.listed = more;
@@ -417,7 +418,7 @@ impl Sockets {
         self.unread.clear();
     }
 
-    /// Records that the kernel did not take all bytes, or that it takes bytes again.
+    /// Records whether the kernel accepts more bytes.
     pub(super) fn set_blocked(&mut self, token: Token, blocked: bool) {
         if let Some(stream) = self.streams.get_mut(&token)
             && stream.blocked != blocked
@@ -427,7 +428,7 @@ impl Sockets {
         }
     }
 
-    /// All connections, opening and open.
+    /// All connections, those being opened and those that are open.
     pub(super) fn connections(&self) -> Vec<ConnectionId> {
         self.opening.keys().chain(self.open.keys()).copied().collect()
     }
@@ -471,7 +472,7 @@ impl Sockets {
         self.run_race(now, connection);
     }
 
-    /// Starts every address that is due, and ends a race that no address can win.
+    /// Tries every address whose time has come, and ends a race that no address can win.
     fn run_race(&mut self, now: Instant, connection: ConnectionId) {
         loop {
             let Some(Opening::Racing { race, runners, host }) = self.opening.get_mut(&connection)
@@ -567,7 +568,7 @@ impl Sockets {
     }
 }
 
-// On Windows a loop polls the sockets, and a unit test has none.
+// On Windows the loop polls the sockets, and a unit test has no loop.
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;

@@ -1,5 +1,5 @@
-//! The operating system's errors of a connect or a look-up that failed, in the words that users
-//! search for, and with the fields of Node's own errors.
+//! The operating system's errors of a failed connect or look-up, in the words that users search
+//! for, and with the fields of Node's own errors.
 
 use std::io::{self, ErrorKind as Kind};
 
@@ -13,8 +13,8 @@ pub struct Unreached {
     pub cause: Option<Error>,
 }
 
-/// For each kind: its words, its name, and libuv's number for it on systems that have no such
-/// number.
+/// For each kind of error: its text, its name, and libuv's number for systems that have no number
+/// of their own.
 const KNOWN: [(Kind, &str, &str, i32); 11] = [
     (Kind::ConnectionRefused, "connection refused", "ECONNREFUSED", -4078),
     (Kind::ConnectionReset, "connection reset by peer", "ECONNRESET", -4077),
@@ -29,7 +29,7 @@ const KNOWN: [(Kind, &str, &str, i32); 11] = [
     (Kind::WouldBlock, "the server's queue of connections is full", "EAGAIN", -4088),
 ];
 
-/// The names of errors that have no kind of their own.
+/// The names of errors that have no kind in Rust.
 #[cfg(unix)]
 const OTHERS: [(i32, &str); 8] = [
     (libc::EPERM, "EPERM"),
@@ -42,7 +42,7 @@ const OTHERS: [(i32, &str); 8] = [
     (libc::EINVAL, "EINVAL"),
 ];
 
-/// An error of the operating system, in the words that users search for.
+/// The text of an error of the operating system, in the words that users search for.
 pub(super) fn reason(error: &io::Error) -> String {
     match KNOWN.iter().find(|(kind, ..)| *kind == error.kind()) {
         Some((_, words, code, _)) => format!("{words} ({code})"),
@@ -50,7 +50,7 @@ pub(super) fn reason(error: &io::Error) -> String {
     }
 }
 
-/// The error that Node would make of a failed connect.
+/// The error that Node would report for a failed connect.
 pub(super) fn connect_error(target: &Target, error: &io::Error) -> Error {
     let (code, errno) = code_of(error);
     let (address, port) = match target {
@@ -64,7 +64,7 @@ pub(super) fn connect_error(target: &Target, error: &io::Error) -> Error {
     Error::system(code, message, fields)
 }
 
-/// The error of a failed look-up, with the fields that Node or the caller's own function gave.
+/// The error of a failed look-up, with the fields that Node or the caller's own function has set.
 pub fn lookup_error(code: String, errno: Option<i32>, syscall: String, hostname: String) -> Error {
     let message = format!("{syscall} {code} {hostname}");
     let hostname = Some(hostname);
@@ -76,7 +76,8 @@ pub fn lookup_error(code: String, errno: Option<i32>, syscall: String, hostname:
     )
 }
 
-/// The error of a pool for which the system has no selector, handle or random numbers.
+/// The error for a pool that can't start, because the system has no selector, handle or random
+/// numbers for it.
 pub fn not_started(error: &io::Error) -> Error {
     let message = format!("the pool can't be started: {error}");
     Error::new(ErrorClass::Connection, "HYPERION_NOT_STARTED", message)

@@ -1,7 +1,7 @@
-//! Wakes the loop for a deadline, when no socket has anything new.
+//! Wakes the loop at a deadline, if no socket wakes it before.
 //!
-//! One timer serves all deadlines of a pool. It is stopped when there are none, so that an idle
-//! pool costs nothing.
+//! One timer serves all deadlines of a pool. It is stopped when there are no deadlines, so that an
+//! idle pool costs nothing.
 
 use std::cell::Cell;
 use std::io;
@@ -11,19 +11,19 @@ use std::time::Duration;
 use super::libuv::{IdleHandle, Loop, TimerHandle, Wake};
 use crate::base::Instant;
 
-/// Does nothing before it is attached to a loop. Without a loop its owner turns the reactor, as
-/// tests do.
+/// Does nothing until it is attached to a loop. Without a loop, the owner turns the reactor itself,
+/// as tests do.
 #[derive(Debug, Default)]
 pub(super) struct Timer {
     handles: Option<Handles>,
-    /// The loop has to come back in its next turn.
+    /// Whether the loop has to wake in its next turn.
     soon: bool,
 }
 
 #[derive(Debug)]
 struct Handles {
     timer: TimerHandle,
-    /// For when the timer is set; `None` once it has fired.
+    /// When the timer will fire. `None` once it has fired.
     timer_at: Rc<Cell<Option<Instant>>>,
     /// Runs while `Timer::soon` is true.
     idle: IdleHandle,
@@ -58,8 +58,8 @@ impl Timer {
                 handles.timer_at.set(None);
                 handles.timer.stop();
             }
-            // A timer that is set too early fires once for nothing. That costs less than setting it
-            // again for each query's deadline.
+            // If the timer is set too early, it fires once for nothing. That costs less than
+            // setting it again for each query's deadline.
             (Some(at), Some(set)) if set <= at => {}
             (Some(at), _) if at <= now => {}
             (Some(at), _) => {
@@ -69,7 +69,7 @@ impl Timer {
         }
     }
 
-    /// Wakes the loop in its next turn, and leaves the deadline as it is.
+    /// Wakes the loop in its next turn. The deadline stays as it is.
     pub(super) fn start_soon(&mut self) {
         if let Some(handles) = &self.handles
             && !self.soon
@@ -92,7 +92,7 @@ impl Timer {
     }
 }
 
-/// Rounds up, so that a deadline is never handled before its time.
+/// Rounds up, so that a deadline is never handled too early.
 fn milliseconds_up(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,7 @@
-//! How bytes travel on a connected socket, and how a connection gets there.
+//! How bytes travel on a connected socket, and how a connection becomes ready for them.
 //!
-//! Sessions and cancel requests are encrypted in the same way: [`advance`] moves bytes
-//! between the socket and the negotiation of `tls` until the socket or the negotiation has no more.
+//! Sessions and cancel requests are encrypted in the same way: [`advance`] moves bytes between the
+//! socket and the negotiation of `tls` until neither has any more.
 
 use std::io::ErrorKind;
 
@@ -9,9 +9,10 @@ use super::socket::Socket;
 use super::system_error::reason;
 use crate::tls::{Facts, Failure, Negotiation, Sealed, Step};
 
-/// How many plain bytes are encrypted ahead of what the kernel takes.
+/// How many plain bytes may be encrypted before the kernel accepts them.
 const SEALED_AHEAD: usize = 64 * 1024;
-/// How often one negotiation reads before others have their turn. A handshake takes two or three.
+/// How often one negotiation reads before other sockets are served. A handshake takes two or three
+/// reads.
 const MOST_READS: usize = 8;
 
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl Transport {
         matches!(self, Self::Tls(_))
     }
 
-    /// How many bytes of a record lie here, and are no longer in the kernel's buffer.
+    /// How many bytes of an incomplete record are here, and no longer in the kernel's buffer.
     pub(super) fn kept(&self) -> usize {
         match self {
             Self::Plain => 0,
@@ -33,7 +34,7 @@ impl Transport {
         }
     }
 
-    /// By how many bytes a message alone is longer on the wire.
+    /// By how many bytes a single message is longer on the wire.
     pub(super) fn overhead(&self) -> usize {
         match self {
             Self::Plain => 0,
@@ -41,7 +42,7 @@ impl Transport {
         }
     }
 
-    /// Puts what was kept in front of the next bytes, and returns where these belong.
+    /// Copies the kept bytes to the beginning of the buffer. Returns where the next bytes belong.
     pub(super) fn put_rest(&self, buffer: &mut [u8]) -> usize {
         match self {
             Self::Plain => 0,
@@ -50,8 +51,8 @@ impl Transport {
         }
     }
 
-    /// Takes bytes of the socket, with those of [`Self::put_rest`] in front. `take` gets them as
-    /// the server has sent them. Returns whether the server has said that it sends nothing more.
+    /// Takes bytes from the socket, after those of [`Self::put_rest`]. `take` gets the bytes as the
+    /// server wrote them. Returns whether the server has announced the end of its stream.
     pub(super) fn receive(
         &mut self,
         bytes: &mut [u8],
@@ -69,8 +70,8 @@ impl Transport {
         }
     }
 
-    /// Writes what was encrypted before. Returns whether nothing of it is left, or the error of the
-    /// socket.
+    /// Writes what was encrypted before. Returns whether all of it is written, or the socket's
+    /// error.
     pub(super) fn flush(&mut self, socket: &Socket) -> Result<bool, String> {
         let Self::Tls(sealed) = self else { return Ok(true) };
         while !sealed.outgoing().is_empty() {
@@ -84,17 +85,17 @@ impl Transport {
         Ok(true)
     }
 
-    /// Encrypts a part of the bytes, for [`Self::flush`]. Returns how many; they count as written,
-    /// since a record can't be taken back.
+    /// Encrypts a part of the bytes, for [`Self::flush`]. Returns how many bytes it took. They
+    /// count as written, since a record can't be taken back.
     pub(super) fn seal(sealed: &mut Sealed, plain: &[u8]) -> Result<usize, String> {
         let part = plain.get(..SEALED_AHEAD.min(plain.len())).unwrap_or_default();
         sealed.seal(part).map_err(|failure| failure.why)?;
         Ok(part.len())
     }
 
-    /// Writes the last message of a session, as far as the kernel takes it at once.
+    /// Writes the last message of a session, as far as the kernel accepts it at once.
     pub(super) fn write_last(&mut self, socket: &Socket, message: &[u8]) {
-        // This is a courtesy: without it, the server learns of the end from the closed socket.
+        // This is a courtesy: without it, the closed socket tells the server.
         match self {
             Self::Plain => drop(socket.write(message)),
             Self::Tls(sealed) => {
@@ -108,10 +109,10 @@ impl Transport {
     }
 }
 
-/// What an attempt to go on with a negotiation has come to.
+/// The result of continuing a negotiation.
 #[derive(Debug)]
 pub(super) enum Secured {
-    /// The socket has no more bytes, or takes none (`blocked`).
+    /// The socket has no more bytes, or accepts none (`blocked`).
     Waiting {
         blocked: bool,
     },
@@ -156,7 +157,7 @@ pub(super) fn advance(
                 return Secured::Encrypted(Transport::Tls(sealed), facts);
             }
             Err(failure) => {
-                // The alert, which the server's log shows.
+                // The TLS alert, which the server's log shows.
                 drop(write(socket, negotiation));
                 return Secured::Failed(failure);
             }
@@ -165,7 +166,7 @@ pub(super) fn advance(
     Secured::Unfinished
 }
 
-/// Returns whether the kernel took everything.
+/// Returns whether the kernel accepted everything.
 fn write(socket: &Socket, negotiation: &mut Negotiation) -> Result<bool, Failure> {
     while !negotiation.outgoing().is_empty() {
         match socket.write(negotiation.outgoing()) {

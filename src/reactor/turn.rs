@@ -21,21 +21,22 @@ use crate::pool::{EndOptions, HostStatus, Pool, Query, QueryFlags, Status};
 use crate::tls::Facts;
 use crate::types::{Params, Verbatim};
 
-/// Its owner gives it commands and calls [`Self::turn`] for each wake, calls [`Self::flush`] after
-/// the last command, and then drains [`Self::next_event`].
+/// The owner gives it commands, and calls [`Self::turn`] for each wake and [`Self::flush`] after
+/// the last command. Then the owner takes all events of [`Self::next_event`].
 pub struct Reactor {
     clock: Clock,
     io: Io,
-    /// Deadlines were due while sockets still held unread bytes, and have waited for one turn.
+    /// Deadlines were due while sockets still held unread bytes, and have been postponed by one
+    /// turn.
     grace_given: bool,
     /// The turn is finished once its events are delivered ([`Self::finish_turn`]).
     unfinished: bool,
-    /// The first deadline, as of the end of the last turn.
+    /// The first deadline, as it was at the end of the last turn.
     due_at: Option<Instant>,
     timer: Timer,
     referenced: bool,
-    /// `node` took an event that it has not delivered in full, a part of a large result for
-    /// example.
+    /// `node` has taken an event that it has not delivered completely, such as a part of a large
+    /// result.
     undelivered: bool,
     poisoned: bool,
 }
@@ -70,7 +71,7 @@ impl Reactor {
     pub fn attach(&mut self, uv_loop: Loop, wake: &Wake, calls: SystemCalls) -> io::Result<()> {
         self.io.attach(uv_loop, wake, calls)?;
         self.timer.attach(uv_loop, wake)?;
-        // A pool that wants connections from the start begins at once.
+        // A pool that wants connections from the start opens them at once.
         self.timer.set(self.clock.now(), None, self.io.pool.wants_connections());
         Ok(())
     }
@@ -101,28 +102,28 @@ impl Reactor {
         self.io.pool.acquire(self.clock.now(), request, flags);
     }
 
-    /// Bounds a request from now on. `None` removes the bound that the pool's options set.
+    /// Sets a request's time limit. `None` removes the limit that the pool's options have set.
     pub fn limit(&mut self, request: u32, after: Option<Duration>) {
         self.io.pool.limit(self.clock.now(), request, after);
     }
 
-    /// Cancels a request whose caller does not want the answer any more. An answer that has already
-    /// arrived still counts, even if it lies unread in the kernel's buffer.
+    /// Cancels a request whose caller no longer wants the answer. An answer that has already
+    /// arrived still counts, even if it is unread in the kernel's buffer.
     pub fn cancel(&mut self, request: u32) {
         let now = self.catch_up(true);
         self.io.pool.cancel(now, request);
         self.flush();
     }
 
-    /// The same for all requests that run or wait on a lease.
+    /// Cancels all requests that run or wait on a lease.
     pub fn cancel_lease(&mut self, lease: NonZeroU32) {
         let now = self.catch_up(true);
         self.io.pool.cancel_lease(now, lease);
         self.flush();
     }
 
-    /// Handles the bytes that have come meanwhile. If a deadline is due, or with `wholly`, that
-    /// includes bytes below a low-water mark.
+    /// Handles the bytes that have come since the last turn. If a deadline is due, or with
+    /// `wholly`, this includes bytes below a low-water mark.
     fn catch_up(&mut self, wholly: bool) -> Instant {
         let now = self.clock.now();
         let is_due = self.due_at.is_some_and(|at| at <= now);
@@ -135,22 +136,22 @@ impl Reactor {
         self.flush();
     }
 
-    /// The name of the host to which a lease's connection leads.
+    /// The name of the host of a lease's connection.
     pub fn lease_host(&self, lease: NonZeroU32) -> Option<&str> {
         self.io.pool.lease_host(lease).map(|host| &*host.name)
     }
 
-    /// Whether a lease still has a connection, or a claim to another one.
+    /// Whether a lease still has a connection, or is entitled to another one.
     pub fn lease_is_alive(&self, lease: NonZeroU32) -> bool {
         self.io.pool.lease_is_alive(lease)
     }
 
-    /// Whether a lease's user has begun a transaction by a statement.
+    /// Whether a statement of the lease's user has begun a transaction.
     pub fn lease_is_in_own_transaction(&self, lease: NonZeroU32) -> bool {
         self.io.pool.lease_is_in_own_transaction(lease)
     }
 
-    /// Answers when the pool has its wanted connections.
+    /// Completes the request when the pool has its wanted connections.
     pub fn ready(&mut self, request: u32) {
         self.io.pool.ready(self.clock.now(), request);
     }
@@ -173,7 +174,7 @@ impl Reactor {
         self.io.sockets.encryption(host)
     }
 
-    /// Takes another list of hosts, in the forms of the option `hosts`.
+    /// Takes another list of hosts, in the form of the option `hosts`.
     pub fn set_hosts(&mut self, hosts: &serde_json::Value) -> Result<(), Error> {
         let hosts = config::hosts_from_json(hosts, self.io.pool.default_port())?;
         self.io.pool.set_hosts(self.clock.now(), hosts)?;
@@ -187,14 +188,14 @@ impl Reactor {
         self.flush();
     }
 
-    /// Takes the answer to a [`ReactorEvent::Ssl`], or why there is none.
+    /// Takes the answer to a [`ReactorEvent::Ssl`], or the reason why there is none.
     pub fn answer_ssl(&mut self, question: u32, answer: Result<Tls, String>) {
         self.io.sockets.answer(question, answer);
         self.flush();
     }
 
-    /// Whether nothing is left to do: after [`Self::end`] or a defect, once all events have been
-    /// taken.
+    /// Whether there is nothing left to do. True after [`Self::end`] or a defect, once all events
+    /// have been taken.
     pub fn has_ended(&self) -> bool {
         self.io.events.is_empty() && (self.poisoned || self.io.pool.has_ended())
     }
@@ -211,8 +212,8 @@ impl Reactor {
         self.io.events.pop_front()
     }
 
-    /// Asks to be woken in the loop's next turn, for events that could not be delivered in this
-    /// one.
+    /// Asks the loop to wake the reactor in its next turn, for events that could not be delivered
+    /// in this turn.
     pub fn wake_soon(&mut self) {
         let now = self.clock.now();
         if self.unfinished {
@@ -223,8 +224,8 @@ impl Reactor {
         self.set_referenced();
     }
 
-    /// Lets [`Self::finish_turn`] send the queued requests. If another loop runs before that,
-    /// inside the present one, its first turn sends them.
+    /// Lets [`Self::finish_turn`] send the queued requests. If another loop runs inside the present
+    /// one before that, its first turn sends them.
     pub fn flush_by_rest(&mut self) {
         if !self.poisoned {
             self.unfinished = true;
@@ -232,8 +233,8 @@ impl Reactor {
         }
     }
 
-    /// All events have been delivered. From now on only the pool decides whether the process must
-    /// stay alive.
+    /// Called when all events have been delivered. From now on only the pool decides whether the
+    /// process must stay alive.
     pub fn finish_turn(&mut self) {
         self.undelivered = false;
         if self.unfinished {
@@ -243,7 +244,7 @@ impl Reactor {
         }
     }
 
-    /// Sends the requests that were queued since the last turn. Called once for all commands of a
+    /// Sends the requests that were queued since the last turn. Call it once for all commands of a
     /// turn of the loop.
     pub fn flush(&mut self) {
         if !self.poisoned {
@@ -252,11 +253,13 @@ impl Reactor {
     }
 
     /// Does what has become possible since the last turn, within bounds and without waiting.
-    /// Requests that callers make in answer to these events usually belong to the same flight. So
-    /// the turn ends after that, in [`Self::finish_turn`], unless there is something to do at once.
+    /// Requests that callers make when they get these events usually belong to the same flight. So
+    /// the turn ends after the delivery, in [`Self::finish_turn`], unless there is something to do
+    /// at once.
     pub fn turn(&mut self) {
         if self.poisoned {
-            // The idle handle that woke the loop for the last events has done its work.
+            // This wake only served to deliver the last events. The idle handle that caused it can
+            // stop.
             return self.timer.set(self.clock.now(), None, false);
         }
         let now = self.catch_up(false);
@@ -281,9 +284,9 @@ impl Reactor {
         self.set_referenced();
     }
 
-    /// Handles deadlines after the sockets were read: an answer that lay in the kernel's buffer
-    /// while the loop was blocked wins over a deadline that passed meanwhile. If a turn's budget
-    /// was not enough to read everything, deadlines wait for the next turn, once.
+    /// Handles deadlines after the sockets were read. If an answer arrived in the kernel's buffer
+    /// while the loop was blocked, it wins over a deadline that passed meanwhile. If a turn's
+    /// budget was too small to read everything, the deadlines are postponed by one turn, once.
     fn handle_deadlines(&mut self, now: Instant) {
         let may_be_due = self.due_at.is_some_and(|at| at <= now);
         if !may_be_due || self.deadline().is_none_or(|at| at > now) {
@@ -298,13 +301,13 @@ impl Reactor {
         self.io.handle_timeout(now);
     }
 
-    /// Ends the turn: serves the queue, writes to the sockets, and sets the timer.
+    /// Ends the turn: sends the queued calls, writes to the sockets, and sets the timer.
     fn finish(&mut self, now: Instant) {
         self.unfinished = false;
         self.io.carry(now);
         self.io.pool.flush(now);
-        // The kernel may refuse an attempt to connect at once. The consequences need a turn of
-        // their own, and no deadline would bring it.
+        // The kernel may refuse an attempt to connect at once. Its consequences need another turn,
+        // for which there is no deadline.
         let has_heard = self.io.carry(now);
         self.io.write(now);
         let soon = has_heard || self.io.has_work();
@@ -337,12 +340,12 @@ impl Reactor {
     }
 }
 
-/// The error of calls on a pool that a defect has ended.
+/// The error of calls on a pool that was ended because of a defect.
 pub fn poisoned() -> Error {
     Error::new(ErrorClass::Internal, "HYPERION_INTERNAL", "a defect has ended this pool")
 }
 
-// These tests need Unix sockets, whose connects end at once.
+// These tests need Unix sockets, because their connects end at once.
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;

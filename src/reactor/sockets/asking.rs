@@ -1,5 +1,5 @@
-//! The option `ssl` as a function: what TLS is made of is asked for once a connection needs it, so
-//! that certificates can be replaced while a pool runs.
+//! The option `ssl` as a function. It is called when a connection needs its answer, so that
+//! certificates can be replaced while a pool runs.
 
 use super::super::clock;
 use super::super::socket::Token;
@@ -10,7 +10,8 @@ use crate::tls::{Failure, Trust};
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     last: u32,
-    /// It was not fetched yet. Connections that come before it is share its answer.
+    /// The question that was not fetched yet. Connections that come before it is fetched share its
+    /// answer.
     next: Option<u32>,
 }
 
@@ -24,11 +25,11 @@ impl Questions {
 }
 
 impl Sockets {
-    /// The question whose answer the connection of a socket needs, if it needs one.
+    /// The question for the connection of a socket, if the connection needs its answer.
     pub(super) fn question(&mut self, token: Token) -> Option<u32> {
         let Stream { host, .. } = self.streams.get(&token)?;
         match host.endpoint {
-            // TLS is never used there.
+            // TLS is never used on a Unix socket.
             Endpoint::Unix { .. } | Endpoint::Abstract { .. } => None,
             Endpoint::Ip(_) | Endpoint::Name { .. } | Endpoint::Pinned { .. } => {
                 self.questions.as_mut().map(Questions::ask)
@@ -40,8 +41,8 @@ impl Sockets {
         self.questions.as_mut()?.next.take()
     }
 
-    /// Takes the answer to a question, or why there is none. It has no effect if no connection
-    /// waits for it any longer.
+    /// Takes the answer to a question, or the reason why there is none. It has no effect if no
+    /// connection waits for it any longer.
     pub(in crate::reactor) fn answer(&mut self, question: u32, answer: Result<Tls, String>) {
         let waits = |opening: &Opening| match opening {
             Opening::Asking { question: of, .. } => *of == question,
@@ -61,7 +62,7 @@ impl Sockets {
                 self.trust = trust;
                 None
             }
-            // The next answer may be a better one.
+            // The next answer may be better.
             Err(why) => Some(Failure { is_final: false, why }),
         };
         for connection in waiting {

@@ -1,4 +1,5 @@
-//! From a connected socket to one that may be used: the negotiation of TLS, where it is wanted.
+//! From a connected socket to one that may be used: the negotiation of TLS, if the options ask for
+//! it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::pool::ConnectionId;
 use crate::tls::{Facts, Failure};
 
 impl Sockets {
-    /// Begins to encrypt a connection, if that is wanted.
+    /// Begins to encrypt a connection, if the options ask for it.
     pub(super) fn secure(
         &mut self,
         connection: ConnectionId,
@@ -74,19 +75,19 @@ impl Sockets {
         }
     }
 
-    /// Lists a socket whose negotiation may go on, for [`Self::shake`].
+    /// Lists a socket whose negotiation can continue, for [`Self::shake`].
     pub(super) fn list_handshake(&mut self, token: Token) {
         if !self.handshakes.contains(&token) {
             self.handshakes.push_back(token);
         }
     }
 
-    /// Whether a negotiation was put off to the next turn.
+    /// Whether a negotiation was postponed to the next turn.
     pub(in crate::reactor) fn has_handshakes(&self) -> bool {
         !self.handshakes.is_empty()
     }
 
-    /// Goes on with the negotiations, one at least, within the bound of a turn.
+    /// Continues at least one negotiation, and more within the bound of a turn.
     pub(in crate::reactor) fn shake(&mut self, buffer: &mut [u8]) {
         let until = self.clock.now() + self.handshakes_may_take;
         for _ in 0..self.handshakes.len() {
@@ -119,7 +120,7 @@ impl Sockets {
         else {
             return;
         };
-        // The selector would not report again what it has reported during the negotiation, so an
+        // The selector will not report again what it has reported during the negotiation, so an
         // open connection is read at once.
         match transport::advance(&stream.socket, negotiation, buffer) {
             Secured::Waiting { blocked } => self.set_blocked(token, blocked),

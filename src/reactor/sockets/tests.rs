@@ -57,7 +57,7 @@ impl Bench {
     }
 }
 
-/// A port that refuses.
+/// A port at which connects are refused.
 fn refusing() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -138,7 +138,7 @@ fn handshakes_share_a_turn_and_each_turn_does_one_at_least() {
         bench.sockets.shake(&mut buffer);
         assert_eq!(bench.sockets.handshakes.len(), left);
     }
-    // A server that says that it has no TLS.
+    // A server that answers that it has no TLS.
     for _ in 0..3 {
         let (mut server, _) = listener.accept().unwrap();
         let mut request = [0; 8];
@@ -166,7 +166,7 @@ fn handshakes_share_a_turn_and_each_turn_does_one_at_least() {
     assert!(bench.sockets.streams.is_empty() && bench.sockets.connections().is_empty());
 }
 
-/// The answer and the end of the stream come together, and the selector reports both at once.
+/// The answer and the end of the stream come together, and the selector reports both in one event.
 #[test]
 fn an_end_that_is_reported_during_a_negotiation_is_read() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -182,7 +182,7 @@ fn an_end_that_is_reported_during_a_negotiation_is_read() {
         ready.iter().for_each(|event| {
             bench.sockets.handle_runner(now, event.token, event.closed);
         });
-        // The negotiation goes on once the end was reported.
+        // The negotiation continues after the end was reported.
         if !asked || ready.iter().any(|event| event.closed) {
             bench.sockets.shake(&mut buffer);
         }

@@ -1,4 +1,4 @@
-//! A reactor that the test turns itself, mostly on Unix sockets.
+//! A reactor that the test itself turns, mostly on Unix sockets.
 
 mod bounds;
 
@@ -45,7 +45,7 @@ impl Drop for Sockets {
     }
 }
 
-/// The server's side of a login at a primary. Nothing is answered after it.
+/// The server's side of a login at a primary. Whatever the client sends after it stays unanswered.
 fn welcome(mut stream: impl Write) {
     stream.write_all(&scripted::welcome(&[0, 0, 0, 1, 0, 0, 0, 2])).unwrap();
 }
@@ -55,7 +55,7 @@ fn ask(reactor: &mut Reactor, statement: StatementId, request: u32) {
     reactor.query(Query { request, lease: None, statement, params, flags });
 }
 
-/// A pool on a server whose other end the test holds, with any number of connections.
+/// A pool on a server that the test plays, with any number of connections.
 struct Served {
     reactor: Reactor,
     statement: StatementId,
@@ -109,13 +109,13 @@ impl Served {
         }
         welcome(&session);
         self.turn_until(|reactor| reactor.status().size > size);
-        // The first request brings a question along: for the process, whose number is in the key of
-        // `welcome`. What is left of its answer is a ReadyForQuery, as that to any barrier.
+        // With the first request the pool asks for the server's process ID, which is in the key of
+        // `welcome`. After this answer, the server still owes a ReadyForQuery, as for any barrier.
         session.write_all(&process("1")).unwrap();
         session
     }
 
-    /// Answers until this many requests were answered.
+    /// Answers until `requests` requests were answered.
     fn answer(&mut self, session: &mut Socket, requests: usize) {
         let mut unanswered = requests;
         while unanswered > 0 {
@@ -131,7 +131,7 @@ impl Served {
         }
     }
 
-    /// Turns the reactor until this many requests are answered.
+    /// Turns the reactor until `answers` requests are answered.
     fn hear(&mut self, answers: usize) {
         let mut heard = 0;
         while heard < answers {
@@ -165,7 +165,7 @@ fn what_an_attempt_that_fails_at_once_leaves_to_do_is_done_in_the_next_turn() {
         reactor.turn();
         std::thread::yield_now();
     }
-    // The other host may be asked again by the time when the first one is gone with its socket.
+    // The pool may ask the other host again by the time when the first host's socket is gone.
     let next = sockets.listen("b");
     let until = reactor.clock.now() + Duration::from_millis(60);
     while reactor.clock.now() < until {
@@ -192,7 +192,7 @@ fn note_mark(_: Descriptor, mark: usize) -> bool {
 }
 
 /// A server's answer to these bytes from a client, for a statement without parameters and results.
-/// To the question for its process it has been given ([`Served::accept`]).
+/// The question for the process ID was answered before ([`Served::accept`]).
 fn answer(mut bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     let mut is_of_process = false;
@@ -217,7 +217,7 @@ fn answer(mut bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// The bytes that have come from the client.
+/// The bytes that have arrived from the client.
 fn received(session: &mut Socket) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
     session.set_nonblocking(true).unwrap();
@@ -323,7 +323,7 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
     let rows = row_description("x", 25);
     let [parsed, bound] = [b'1', b'2'].map(|tag| message(tag, b""));
     let types = message(b't', &[0; 2]);
-    // The second use prepares the statement, so the server describes it once more.
+    // The second use prepares the statement, so the server describes it again.
     let described = large_answer(&[parsed, types, rows, bound.clone()]).concat();
     for request in 1..=2 {
         if request == 2 {
@@ -334,8 +334,8 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
         served.hear(1);
     }
 
-    // The beginning of an answer that comes quickly is not worth a turn either. A pause of the
-    // machine may have made an earlier answer look slow.
+    // If an answer comes quickly, its beginning is not worth a turn either. A pause of the machine
+    // may have made an earlier answer look slow.
     for request in 3.. {
         MARKS.with_borrow_mut(Vec::clear);
         served.ask(request);
@@ -418,7 +418,8 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
     served.hear(1);
     assert!(!served.reactor.io.low_water.holds_back());
 
-    // The mark stays for the next request of the statement, and goes for another statement.
+    // The mark stays for the next request of the same statement, and is removed for another
+    // statement.
     MARKS.with_borrow_mut(Vec::clear);
     for request in [300, 301] {
         served.ask(request);
@@ -427,7 +428,7 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
         served.hear(1);
     }
     assert_eq!(MARKS.with_borrow(Vec::clone), [7]);
-    // The end of a message that came in part may be as short as a barrier's answer.
+    // If a message came only in part, its end may be as short as a barrier's answer.
     served.ask(302);
     served.reactor.flush();
     let answer = answers(&mut session);
@@ -444,7 +445,7 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
     assert_eq!(last(), Some(1));
     reply(&mut session);
     served.hear(1);
-    // One look follows the last of them, and no more.
+    // One look follows the last answer, and no other.
     let at = served.reactor.io.low_water.deadline().unwrap();
     assert!(served.reactor.deadline().unwrap() <= at);
     while served.reactor.clock.now() < at {
@@ -463,7 +464,7 @@ fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
     let mut session = served.accept();
     reply(&mut session);
     served.hear(1);
-    // The first use describes the statement, and the second one prepares it.
+    // The first use describes the statement. The second use prepares it.
     served.ask(2);
     served.reactor.flush();
     reply(&mut session);
@@ -492,7 +493,7 @@ fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
         // Statements that are not known to be quick are not all sent at once.
         served.answer(&mut session, 32);
     };
-    // A barrier stands in front of each run.
+    // A barrier precedes each batch.
     let answers = answer(&asked);
     let one = (answers.len() - 2 * 6) / 32;
     assert!((4 * one..=8 * one).contains(&mark), "{mark} for some of {one}");

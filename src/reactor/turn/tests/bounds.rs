@@ -1,4 +1,4 @@
-//! The bound on one turn, and how long a server is waited for that accepts nothing.
+//! The bound on one turn, and how long the reactor waits for a server that accepts no bytes.
 
 use super::super::super::closed_window::TcpReport;
 use super::*;
@@ -16,7 +16,7 @@ fn most_in_a_turn(message: &[u8], count: usize) -> usize {
     let flood = message.repeat(count);
     let (mut sent, mut heard, mut most) = (0, 0, 0);
     while heard < count {
-        // Write everything that fits, so that each turn finds as much as it can take.
+        // Writes as much as the socket accepts, so that each turn finds as much as it can read.
         while let Ok(written) = session.write(&flood[sent..]) {
             sent += written;
             if written == 0 {
@@ -40,7 +40,7 @@ fn a_turn_takes_some_thousand_small_messages_and_not_all_that_have_come() {
     let small = message(b'N', b"SNOTICE\0C00000\0Mx\0\0");
     let most = most_in_a_turn(&small, 30_000);
     assert!((100..=3000).contains(&most), "{most} notices in one turn");
-    // For large messages their bytes count.
+    // For large messages, the number of bytes is what counts.
     let text = "x".repeat(8000);
     let large = message(b'N', format!("SNOTICE\0C00000\0M{text}\0\0").as_bytes());
     let most = most_in_a_turn(&large, 300);
@@ -68,7 +68,7 @@ fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
     served.ask(1);
     served.reactor.flush();
     let mut session = served.accept();
-    // Before the session is known to be a server's own, nothing long is written behind a question.
+    // Nothing long is sent after the question for the process ID, until its answer has come.
     while received(&mut session).is_empty() {
         served.reactor.turn();
     }
@@ -88,7 +88,7 @@ fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
         served.reactor.io.sockets.stream(token).unwrap().broken.is_some()
     };
     for _ in 0..100 {
-        // The number of unanswered probes differs from look to look.
+        // The number of unanswered probes changes from one look to the next.
         report(9, 1, 1000);
         assert!((0..30).all(|_| !look(&mut served)));
         report(9, 1, 10);
@@ -96,8 +96,8 @@ fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
         report(9, 0, 50_000);
         assert!((0..50).all(|_| !look(&mut served)));
     }
-    // The host has acknowledged everything: the kernel takes over again, until as many bytes are on
-    // their way once more.
+    // The host has acknowledged everything, so the kernel's own option is in force again until as
+    // many bytes are in flight once more.
     report(0, 0, 1);
     assert!(!look(&mut served) && served.reactor.io.windows.deadline().is_none());
     assert!(is_on(&mut served));
