@@ -25,7 +25,7 @@ const { NO_LIMIT } = contract.absences;
 const NO_PARAMETERS = { values: undefined, captured: undefined };
 
 const RESOLVED = Promise.resolve();
-/** Taken when this file is loaded: the fake timers of a test would never run the callbacks. */
+/** Read when this file is loaded, since a test's fake timers would never run the callbacks. */
 const { queueMicrotask } = globalThis;
 
 /** `new Promise(takeResolve)` leaves its `resolve` here, and the next line takes it. */
@@ -45,23 +45,23 @@ class Bridge {
   /** The statements of queries with the pool's own type config. */
   #statements;
   /**
-   * By type config, the statements of queries with `types` of their own: the same SQL text is
-   * another statement there.
+   * By type config, the statements of queries with `types` of their own. With another type config,
+   * the same SQL text is another statement.
    */
   #configuredStatements = new Map();
   #onEvent;
   #lookup;
-  /** What gives the options with the answer of the function `ssl`. */
+  /** The object that gives the options with the answer of the function `ssl`. */
   #ssl;
   #longStackTraces;
   /** The Observer. */
   observer;
-  /** By number, the leases that users have. */
+  /** The leases that users hold, by number. */
   #leases = new Map();
   #flushIsDue = false;
-  /** Watches whose signal could not be unwatched yet. */
+  /** Watches that could not yet be removed from their signals. */
   #unwatchLater = [];
-  /** The defect of the addon or of this file after which the pool can't be used any more. */
+  /** The defect, of the addon or of this file, that has made the pool unusable. */
   #defect = null;
 
   #flush = () => {
@@ -125,13 +125,13 @@ class Bridge {
   }
 
   /**
-   * Sends one query, on a connection of the pool or on the one of `lease`. Throws if the query is
-   * refused before it is queued; the methods that users call turn the exception into a rejection.
+   * Sends one query, on a connection of the pool or on that of `lease`. Throws if the query is
+   * refused before it is queued. The methods that users call turn the exception into a rejection.
    *
    * All code of the caller's (options, parameters, the signal) runs first, because it may throw and
-   * may send queries. It may also end the transaction or give the connection back: so the lease is
-   * asked once more whether it takes a query of `place`. Once the addon has taken the request,
-   * nothing throws.
+   * may send queries. It may also end the transaction or release the connection. So afterwards the
+   * lease is asked again whether it accepts a query of `place`. Once the addon has taken the
+   * request, nothing throws.
    */
   query(sql, params, options, lease, flags, place = null) {
     const { observer } = this;
@@ -179,7 +179,9 @@ class Bridge {
     }
 
     let parameters = null;
-    /** Values that are serialized by the types of their parameters, and again by other ones. */
+    /**
+     * Values that are serialized by the types of their parameters, and again if these types change.
+     */
     let snapshot = null;
     if (params !== undefined && params !== null) {
       try {
@@ -237,13 +239,14 @@ class Bridge {
       if (watch !== null) this.#unwatch(watch);
       throw unsent(fromThrown(thrown, sql), flags);
     }
-    // The request was queued. From here on it only takes assignments.
+    // The request was queued. From here on there are only assignments, which can't throw.
     this.#requests.free = request.nextFree;
     request.resolve = resolve;
     if (watch !== null) watch.request = request;
     if (lease !== null) lease.running += 1;
     try {
-      // Queries that the user sends while records are read go out when all records have been read.
+      // Queries that the user makes while records are being read are sent when all records have
+      // been read.
       if (mustFlush) this.#flushSoon();
       parameters?.release();
     } catch {
@@ -253,8 +256,8 @@ class Bridge {
   }
 
   /**
-   * Listens to a signal for the next request. Throws if the signal is aborted meanwhile, by the
-   * caller's own code.
+   * Listens to a signal for the next request. Throws if the caller's own code has aborted the
+   * signal meanwhile.
    */
   #watch(signal, what, sql) {
     const watch = new Watch();
@@ -268,7 +271,7 @@ class Bridge {
     return watch;
   }
 
-  /** Near the end of the stack, `#deliver` does it later. */
+  /** Near the end of the stack, this is left to `#deliver`. */
   #unwatch(watch) {
     try {
       this.#requests.unwatch(watch);
@@ -282,12 +285,14 @@ class Bridge {
     else this.#cancel(watch.request.slot);
   }
 
-  /** The Parameters by the types that the addon knows, or null if these are not known yet. */
+  /**
+   * The Parameters, written for the types that the addon knows. Null if it does not know them yet.
+   */
   #serialize(sql, snapshot, typeConfig, statements) {
     const oids = this.#parameterTypes(sql, statements);
     if (oids === null) return null;
     const parameters = serializeSnapshot(snapshot, typeConfig.serializersFor(oids));
-    // The addon may have got other types while the user's code ran.
+    // While the user's code ran, the addon may have learned other types.
     const known = this.#parameterTypes(sql, statements);
     return known !== null && known.join() === oids.join() ? parameters : null;
   }
@@ -334,7 +339,7 @@ class Bridge {
     this.#flushSoon();
   }
 
-  /** A value can't be sent: gives up its query, of which nothing has run. */
+  /** Cancels the query of a value that can't be sent. No part of the query has run. */
   #refuse(slot, request, thrown) {
     request.failure = thrown;
     this.#cancel(slot);
@@ -369,7 +374,7 @@ class Bridge {
     this.#leases.set(lease.number, lease);
   }
 
-  /** Called when the addon has taken the lease back with a request. */
+  /** Called when the addon has taken the lease back at the end of a request. */
   forgetLease(lease) {
     this.#leases.delete(lease.number);
     lease.number = 0;
@@ -398,7 +403,7 @@ class Bridge {
     }
   }
 
-  /** Whether the user of a lease has begun a transaction by a statement. */
+  /** Whether a statement of the lease's user has begun a transaction. */
   leaseIsInOwnTransaction(lease) {
     try {
       return this.#addon.leaseIsInOwnTransaction(this.#handle, lease.number);
@@ -407,12 +412,12 @@ class Bridge {
     }
   }
 
-  /** Gives up all calls that run on a lease, and all that wait for it. */
+  /** Cancels all calls that run on a lease or wait for it. */
   cancelLease(lease) {
     this.#addon.cancelLease(this.#handle, lease.number);
   }
 
-  /** Gives a lease back. It has no number then. */
+  /** Releases a lease, which then has no number. */
   release(lease, destroy) {
     const { number } = lease;
     try {
@@ -433,7 +438,7 @@ class Bridge {
     return JSON.parse(this.#addon.status(this.#handle));
   }
 
-  /** One entry a host, in the order of the list. */
+  /** One entry for each host, in the order of the list. */
   cluster() {
     return JSON.parse(this.#addon.cluster(this.#handle));
   }
@@ -446,7 +451,7 @@ class Bridge {
     }
   }
 
-  /** Resolves when a host serves and `minIdle` connections are open, at least one. */
+  /** Resolves when a host serves and `minIdle` connections are open, but at least one. */
   ready() {
     if (this.#defect !== null) return Promise.reject(this.#defectError());
     return this.#ask((slot) => this.#addon.ready(this.#handle, slot));
@@ -458,7 +463,7 @@ class Bridge {
     return this.#ask((slot) => this.#addon.end(this.#handle, slot, timeout, refuseWaiting));
   }
 
-  /** Called when the pool has ended: a user that keeps the pool keeps no caches. */
+  /** Called when the pool has ended, so that a user who keeps the pool keeps no caches. */
   forgetAll() {
     this.#records.forgetAll();
     this.#statements = this.#newStatements(this.#typeConfigs.own);
@@ -513,7 +518,7 @@ class Bridge {
   /** Sends all requests of one turn of the loop together. */
   #flushSoon() {
     if (this.#flushIsDue) return;
-    // Half the price of queueMicrotask, which makes an asynchronous resource.
+    // Costs half as much as queueMicrotask, which creates an asynchronous resource.
     RESOLVED.then(this.#flush);
     this.#flushIsDue = true;
   }
@@ -531,7 +536,10 @@ class Bridge {
     }
   }
 
-  /** Fails all calls: after a record that can't be read, the records behind it stay unread. */
+  /**
+   * Fails all calls. After a record that can't be read, the records that follow it can't be read
+   * either.
+   */
   #fail(cause) {
     this.#defect = cause;
     this.#requests.failAll((sql) => this.#defectError(sql));
@@ -549,7 +557,8 @@ class Bridge {
 
   #resolveName(token, host) {
     lookUp(this.#lookup, host, (ips, why) => {
-      // The addon ignores the answer if the pool has ended: no connection waits for the address.
+      // If the pool has ended, the addon ignores the answer, since no connection waits for the
+      // address.
       this.#addon.resolved(this.#handle, token, ips, why);
       this.#flushSoon();
     });
@@ -563,13 +572,13 @@ class Bridge {
     } catch (thrown) {
       why = `the function of option 'ssl' failed: ${reasonOf(thrown)}`;
     }
-    // As with a look-up, nobody may wait for the answer any longer.
+    // As with a look-up, it may be that no connection waits for the answer any longer.
     this.#addon.answerSsl(this.#handle, question, json, why);
     this.#flushSoon();
   }
 }
 
-/** Code of the caller's may throw anything. */
+/** The caller's code may throw anything. */
 function reasonOf(thrown) {
   try {
     const { message } = fromThrown(thrown);

@@ -1,13 +1,13 @@
 'use strict';
 
-// JSON documents that differ only in their plain values, as most documents of one column do. Code
-// that was generated for their template makes them. It knows the order of the parts, and looks up
-// no string in V8's table, as JSON.parse does.
+// Parses JSON documents that differ only in their plain values, as most documents of one column do.
+// Code that was generated for their common template makes the objects. It knows the order of the
+// parts, and does not look up strings in V8's table, as JSON.parse does.
 //
 // A template is the text of a document with gaps for its strings, numbers, booleans and nulls. The
-// generated code compares the whole text with it, character by character, and reads the gaps by the
-// rules of JSON (RFC 8259). So the values are those of JSON.parse. If anything differs, JSON.parse
-// makes the documents. Names become part of generated code only if they are plain
+// generated code compares all other text with the template, character by character, and reads the
+// gaps by the rules of JSON (RFC 8259). So the values are the same as those of JSON.parse. If
+// anything differs, JSON.parse is used. Names become part of generated code only if they are plain
 // (`plain-names.cjs`). All other text of a template is compared by character codes.
 
 const { isPlain } = require('./plain-names.cjs');
@@ -17,13 +17,16 @@ const MOST_LITERAL = 240;
 const MOST_GAPS = 32;
 const LONGEST_DOCUMENT = 4096;
 
-/** A text with an escape, or with a character that can't stand in a string, is for JSON.parse. */
+/**
+ * A text with an escape, or with a character that a JSON string can't contain, is left to
+ * JSON.parse.
+ */
 const UNUSUAL = new RegExp(String.raw`[\\\u0000-\u001f]`);
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 
-/** So few digits are exact in any case. */
+/** Integers with at most this many digits are exact. */
 const FEW_DIGITS = 9;
-/** Longer strings are searched by V8. */
+/** In longer strings, V8 searches for the end. */
 const SHORT_STRING = 24;
 
 const KEYWORDS = [
@@ -35,14 +38,14 @@ const KEYWORDS = [
 const [MINUS, POINT, ZERO, NINE, QUOTE] = [...'-.09"'].map((c) => c.charCodeAt(0));
 const [UPPER_E, LOWER_E, LOWER_N, OPEN, CLOSE, COMMA] = [...'Een[],'].map((c) => c.charCodeAt(0));
 
-/** Returned in place of a value that can't be read. */
+/** Returned instead of a value that can't be read. */
 const MISMATCH = Symbol('mismatch');
 
 /** Where the last value ended. */
 let end = 0;
 const endOfValue = () => end;
 
-/** The value that begins at `at`, in a text without anything unusual. */
+/** The value that begins at `at`, in a text without unusual characters. */
 function readValue(text, at) {
   const first = text.charCodeAt(at);
   if (first === QUOTE) return readString(text, at + 1);
@@ -87,9 +90,9 @@ function readNumber(text, at) {
   return Number(found[0]);
 }
 
-/** The template of a valid document without anything unusual. */
+/** The template of a valid document without unusual characters. */
 class Template {
-  /** The literal text in front of each gap, and behind the last one. */
+  /** The literal text before each gap, and after the last gap. */
   pieces = [''];
   /** Names that are not plain. */
   names = [];
@@ -114,7 +117,7 @@ class Template {
   }
 
   #keepBlanks() {
-    // There is no other white space in such a text.
+    // A text without unusual characters has no other white space.
     let to = this.#at;
     while (this.#text[to] === ' ') to += 1;
     this.#keep(to);
@@ -155,7 +158,7 @@ class Template {
   }
 }
 
-/** Code that gives up if `piece` is not at `at`, and moves `at` past it otherwise. */
+/** Code that gives up if `piece` is not at `at`, and otherwise moves `at` past it. */
 function literalCode(piece) {
   if (piece === '') return '';
   const differs = Array.from({ length: piece.length }, (_, k) => {
@@ -167,13 +170,13 @@ function literalCode(piece) {
 }
 
 /**
- * A function that makes documents with the same template as this one, or null if that is not worth
- * it. The `count` documents are an array in `text`, from `start` up to `stop`. The function returns
- * null if one of them has another template.
+ * A function that makes documents with the same template as this document, or null if that is not
+ * worthwhile. The `count` documents are an array in `text`, from `start` up to `stop`. The function
+ * returns null if one of them has another template.
  *
- * @param {string} document valid JSON, without anything unusual
+ * @param {string} document valid JSON, without unusual characters
  * @returns {null |
- *   ((text: string, start: number, stop: number, count: number) => null | unknown[])}
+ * ((text: string, start: number, stop: number, count: number) => null | unknown[])}
  */
 function compileTemplate(document) {
   if (document.length > LONGEST_DOCUMENT) return null;
@@ -213,12 +216,12 @@ return (text, start, stop, count) => {
   );
 }
 
-/** Fewer documents are not worth the look. */
+/** With fewer documents, looking for a template is not worthwhile. */
 const FEW = 16;
 const MOST_CREDIT = 32;
 /**
- * Each template takes compiled code. Four batches in a row with other templates, or more than one
- * batch in nine, end the attempts.
+ * Compiled code for a template costs time. The attempts end after four consecutive batches with
+ * other templates, or if more than one batch in nine has another template.
  */
 const MISMATCH_COST = 8;
 

@@ -1,14 +1,15 @@
 'use strict';
 
-// The look-up of a host's name by `dns.lookup`, or by the function of the user's in its place, which
-// may throw, reject, or answer with anything. A link-local address with the name of its interface
-// (`fe80::1%eth0`) is looked up here.
+// Looks up a host's name by `dns.lookup`, or by the user's own function, which may throw, reject,
+// or answer with anything. A link-local address with the name of its interface (`fe80::1%eth0`) is
+// resolved here.
 
 const os = require('node:os');
 
 /**
- * Calls `answer` once, with the addresses as a list with commas, or with why there are none as the
- * addon reads it (`src/node/entry.rs`). `lookup` has the shape of `dns.lookup`.
+ * Calls `answer` once, with the addresses separated by commas, or with the reason why there are
+ * none, in the form that the addon reads (`src/node/entry.rs`). `lookup` has the shape of
+ * `dns.lookup`.
  */
 function lookUp(lookup, host, answer) {
   let isAnswered = false;
@@ -26,7 +27,7 @@ function lookUp(lookup, host, answer) {
         why = '';
       }
     } catch {
-      // The function has given neither addresses nor an error.
+      // The function has returned neither addresses nor an error.
       ips = '';
     }
     answer(ips, why);
@@ -40,17 +41,20 @@ function lookUp(lookup, host, answer) {
   const fail = (thrown) => done(thrown ?? new Error('the look-up failed'));
   try {
     const returned = lookup(host, { all: true }, done);
-    // An asynchronous function answers by its callback, too, and rejects where it throws.
+    // An asynchronous function must still use its callback. If it rejects, the look-up has failed.
     if (typeof returned?.then === 'function') returned.then(undefined, fail);
   } catch (error) {
     fail(error);
   }
 }
 
-/** The addon tries no more addresses of a name (`src/reactor/race.rs`). */
+/** The most addresses of a name that the addon tries (`src/reactor/race.rs`). */
 const MOST_ADDRESSES = 256;
 
-/** Reads no more than is tried: the list is the caller's own, and may have any length. */
+/**
+ * Reads no more addresses than the addon tries: the list is the caller's own, and may have any
+ * length.
+ */
 function ipsOf(addresses) {
   const list = Array.isArray(addresses) ? addresses : [addresses];
   const ips = [];
@@ -72,7 +76,7 @@ function numbered(ip) {
   return scope === undefined ? undefined : `${address}%${scope}`;
 }
 
-/** In the form that `src/node/entry.rs` reads. */
+/** An error in the form that `src/node/entry.rs` reads. */
 function lookupError(error, hostname) {
   const { message, code, errno, syscall } = error;
   const text = message ? String(message) : undefined;

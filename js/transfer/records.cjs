@@ -1,6 +1,6 @@
 'use strict';
 
-// Reads the records that the addon writes, a segment at a time, and resolves or rejects their
+// Reads the records that the addon writes, one segment at a time, and resolves or rejects their
 // requests.
 //
 // A segment is a list of records (32-bit words), the cells of rows, and one text. Each record and
@@ -40,18 +40,18 @@ const { LAST_PIECE, BYTES } = contract.pieceFlags;
 const { COMMANDS } = contract.commands;
 
 /**
- * A part of the JSON of an error that has failed its transaction. It can't be inside of a string of
- * that JSON, where quotes are escaped.
+ * A part of the JSON of an error that has made its transaction fail. It can't occur inside a string
+ * of that JSON, where quotes are escaped.
  */
 const TRANSACTION_FAILED = '"transactionFailed":true';
-/** The same, of an error that says that its statement may have been applied. */
+/** The same for an error whose statement may have had an effect. */
 const UNKNOWN = '"outcome":"unknown"';
-/** The same, of an error whose statement has run in a transaction that is still open. */
+/** The same for an error whose statement has run in a transaction that is still open. */
 const TRANSACTION_OPEN = '"transactionOpen":true';
 
 const NO_FIELDS = Object.freeze([]);
 
-/** The values of one long row that come in pieces, before the row itself. */
+/** The values of one long row that come in pieces before the row itself. */
 class Pieces {
   /** The complete values, in the order of their columns. */
   values = [];
@@ -60,9 +60,9 @@ class Pieces {
   #at = 0;
 
   /**
-   * V8 makes a rope of the pieces of a text. The first reader makes it one string; a user that only
-   * hands the text on never pays for that. A Buffer has memory of its own, whose pages are touched
-   * as the bytes come.
+   * V8 makes a rope of the pieces of a text. The first reader pays for making it one string, and a
+   * user who only passes the text on never does. A Buffer has memory of its own, whose pages are
+   * touched as the bytes come.
    */
   add(text, size, flags) {
     if ((flags & BYTES) === 0) {
@@ -88,7 +88,7 @@ class Pieces {
  */
 class Segment {
   text = '';
-  /** In UTF-16 units. */
+  /** The position in the text, in UTF-16 units. */
   at = 0;
   cell = 0;
 
@@ -183,7 +183,7 @@ class Records {
           throw new RangeError(`the addon wrote a record of unknown kind ${words[w]}`);
       }
     }
-    // Substrings keep the text alive as long as they live; the segment must not.
+    // Substrings keep the whole text alive. The segment must not do so too.
     segment.text = '';
     return more;
   }
@@ -193,7 +193,7 @@ class Records {
   }
 
   #shape(slot, json) {
-    // Slot 0 comes again: the addon has dropped all shapes, which were too many or too large.
+    // Slot 0 is assigned again: the addon has dropped all shapes, which were too many or too large.
     if (slot === 0) this.#shapes.length = 0;
     this.#shapes[slot] = new Shape(JSON.parse(json));
   }
@@ -242,19 +242,19 @@ class Records {
     try {
       (request.pieces ??= new Pieces()).add(text, words[w + PIECE_SIZE], words[w + PIECE_FLAGS]);
     } catch (error) {
-      // There is not enough memory for it.
+      // There is not enough memory for the value.
       request.failure = error;
     }
   }
 
-  /** Builds one row, some of whose values have come in pieces. */
+  /** Builds one row, of which some values have come in pieces. */
   #buildLong(request, shape, joinedUnits) {
     const { pieces } = request;
     request.pieces = null;
     this.#build(request, shape, 1, joinedUnits, pieces?.values ?? []);
   }
 
-  /** `cut` has the values that have come in pieces; null if the rows have none. */
+  /** `cut` has the values that have come in pieces. It is null if the rows have none. */
   #build(request, shape, count, joinedUnits, cut) {
     const { rows, asArrays, typeConfig, context } = request;
     const form = { asArrays, typeConfig, joinedUnits, cut };
@@ -283,7 +283,7 @@ class Records {
     const request = this.#requests.at(slot);
     const { resolve, sql, lease, place, failure, callSite, observed } = request;
     const signal = request.watch?.watched.signal;
-    // Noted here, in the order of the answers; the error itself is made later.
+    // Noted here, in the order of the answers. The error object is made later.
     const failed = lease !== null && json.includes(TRANSACTION_FAILED) ? lease.failed() : null;
     const mayHaveCommitted = json.includes(UNKNOWN) && !json.includes(TRANSACTION_OPEN);
     if (place !== null && mayHaveCommitted) place.failedUnknown();
@@ -300,7 +300,10 @@ class Records {
   }
 }
 
-/** A conversion has made the error already. It is made anew, where its caller is on the stack. */
+/**
+ * A conversion has made the error already. It is made again here, so that its stack shows the
+ * caller.
+ */
 function unreadable(cause, query) {
   if (cause instanceof classes.HyperionError) {
     const { message, code, outcome, cause: deeper } = cause;
@@ -315,7 +318,7 @@ function unreadable(cause, query) {
 }
 
 /**
- * The error of a query that was given up because a value could not be serialized. An exception of
+ * The error of a query that was canceled because a value could not be serialized. An exception of
  * the user's own code stays as it is.
  */
 function unwritten(cause, query) {
@@ -324,7 +327,7 @@ function unwritten(cause, query) {
   return new classes.ConfigurationError(message, { code, outcome, cause: deeper, query });
 }
 
-/** A count of rows; null if the command has none, or if a number could not hold it exactly. */
+/** A count of rows. Null if the command has none, or if a number can't hold it exactly. */
 function countOf(low, high) {
   if (high === 0) return low >>> 0;
   const count = (high >>> 0) * 0x1_0000_0000 + (low >>> 0);
@@ -334,7 +337,7 @@ function countOf(low, high) {
 const rowCountProperty = { value: null };
 const commandProperty = { value: '' };
 const fieldsProperty = { value: NO_FIELDS };
-/** For users that come from `pg`, and for libraries that are made for it. */
+/** For users who come from `pg`, and for libraries that were written for it. */
 const rowsProperty = {
   get() {
     return this;
@@ -343,9 +346,9 @@ const rowsProperty = {
 
 /**
  * The rows stay a plain array, equal to any other array with the same rows. The other properties of
- * the result are not enumerable. These definitions cost some 100 ns each (with
- * Object.defineProperties half as much again, with fresh descriptors a quarter more). A subclass of
- * Array would cost 80 ns, but is not deepStrictEqual to an array.
+ * the result are not enumerable. These definitions cost some 100 ns each. Object.defineProperties
+ * would cost half as much again, and new descriptors a quarter more. A subclass of Array would cost
+ * 80 ns, but would not be deepStrictEqual to an array.
  */
 function describe(rows, rowCount, command, shape) {
   rowCountProperty.value = rowCount;
@@ -357,8 +360,8 @@ function describe(rows, rowCount, command, shape) {
     Object.defineProperty(rows, 'fields', fieldsProperty);
     Object.defineProperty(rows, 'rows', rowsProperty);
   } catch {
-    // Other code has given Object.prototype a `get`, a `set` or a `value`, so that these objects
-    // are not valid descriptors any more.
+    // If other code has given Object.prototype a `get`, a `set` or a `value`, these objects are no
+    // longer valid descriptors.
     const described = { rowCount, command, fields: fieldsProperty.value };
     for (const [name, value] of Object.entries(described)) {
       Object.defineProperty(rows, name, { __proto__: null, value });

@@ -1,6 +1,6 @@
 'use strict';
 
-// What is wrong with a query before it is sent, and the errors that say so.
+// What can be wrong with a query before it is sent, and the errors that say so.
 
 const contract = require('./contract.cjs');
 const { classes, configurationError } = require('../api/errors.cjs');
@@ -21,9 +21,9 @@ function withQuery(thrown, sql) {
 
 /** The error of a query that was refused before it was sent. */
 function unsent(error, flags = 0) {
-  // After a defect of the pool, the error has an outcome already: it is unknown.
+  // If the pool has a defect, the error already has the outcome 'unknown'.
   if (error instanceof classes.ConfigurationError) error.outcome ??= 'not-sent';
-  // The end of the pool has rolled back the earlier statements of the transaction.
+  // Ending the pool has rolled back the earlier statements of the transaction.
   if (error.code === POOL_CLOSED && (flags & TRANSACTION) !== 0) error.outcome = 'not-committed';
   return error;
 }

@@ -1,8 +1,8 @@
 'use strict';
 
-// The memory in which the bridge writes a request. The addon reads it
-// (`src/node/request_buffer.rs`) in the call that follows at once, with no code of the user's in
-// between. This costs less than arguments of the call.
+// The memory into which the bridge writes a request. The addon reads the request
+// (`src/node/request_buffer.rs`) in the call that follows at once, before any of the user's code
+// can run. This costs less than passing arguments.
 
 const contract = require('./contract.cjs');
 
@@ -33,9 +33,9 @@ class RequestBuffer {
   }
 
   /**
-   * Returns whether the values are in the buffer too; if they are not, they have to be arguments of
-   * the call. No other code has the array `values`. `timeoutMs` may be NO_LIMIT. The addon forgets
-   * the statement when the request is queued, if it `isTransient`.
+   * Returns whether the values are in the buffer too. If they are not, they have to be arguments of
+   * the call. No other code has the array `values`. `timeoutMs` may be NO_LIMIT. If the statement
+   * `isTransient`, the addon forgets it when the request is queued.
    */
   write(slot, lease, statement, flags, { timeoutMs, isTransient }, values) {
     const words = this.#words;

@@ -1,13 +1,13 @@
 'use strict';
 
-// The requests that are on their way, by number, and the signals that abort them.
+// The requests in flight, by number, and the signals that abort them.
 
 const { rejectWithin } = require('../api/errors.cjs');
 
-/** In place of `resolve` after `failAll`: the addon may answer the request yet. */
+/** Replaces `resolve` after `failAll`, since the addon may still answer the request. */
 const ignoreAnswer = () => {};
 
-/** One request on its way. Requests are used again and again: their slots keep these objects. */
+/** One request in flight. Slots keep these objects and reuse them. */
 class Request {
   slot;
   /** Null if the slot is free. */
@@ -17,29 +17,33 @@ class Request {
   /** The TypeConfig, or null if neither the pool nor the query has the option `types`. */
   typeConfig = null;
   /**
-   * The asynchronous context of the caller, an AsyncResource, if functions of the option `types`
-   * run for the request; or null.
+   * The asynchronous context of the caller, an AsyncResource. Null unless functions of the option
+   * `types` run for the request.
    */
   context = null;
   /** The Lease of a request on a lease, or null. */
   lease = null;
-  /** What a query on a lease is a part of, as `Lease.query` takes it, or null. */
+  /**
+   * The part of a lease to which the query belongs, in the form that `Lease.query` takes, or null.
+   */
   place = null;
   /** The Watch of the request's AbortSignal, or null. */
   watch = null;
-  /** The rows of a result that is not complete yet. */
+  /** The rows so far of a result that is not complete yet. */
   rows = null;
-  /** The Pieces of a long row that is under way, or null. */
+  /** The Pieces of the long row that is being received, or null. */
   pieces = null;
   /** The results before the last one, if the query has several statements. */
   results = null;
-  /** Where the query was called, with the pool's option `longStackTraces`. */
+  /** Where the query was called, if the pool has the option `longStackTraces`. */
   callSite = null;
-  /** The ParameterSnapshot of values that are serialized by their types; null if there is none. */
+  /**
+   * The ParameterSnapshot of values that are serialized by the types of their parameters, or null.
+   */
   snapshot = null;
   /**
-   * Why a row could not be built, or a value not be serialized. The request fails with this error
-   * when the addon has answered it.
+   * Why a row could not be built, or a value could not be serialized. The request fails with this
+   * error once the addon has answered it.
    */
   failure = null;
   /** The ObservedQuery, or null if nobody watches. */
@@ -62,8 +66,8 @@ class Watch {
 
 /**
  * The requests by number. A number is taken once the addon has the request. It is free again only
- * after the addon has reported the end of the request: another request with the same number would
- * get the wrong answer.
+ * after the addon has reported the end of the request, since otherwise another request with the
+ * same number would get the wrong answer.
  *
  * Any call may throw near the end of the stack. So no call is made once the addon has taken a
  * request: `next` only shows the next request, and the bridge takes it by plain assignments.
@@ -79,7 +83,8 @@ class Requests {
   }
 
   /**
-   * Shows the next request, which is not taken yet. The addon knows it from the call that sends it.
+   * Shows the next request, which is not taken yet. The addon learns of it in the call that sends
+   * it.
    */
   next() {
     if (this.free === null) {
@@ -127,7 +132,7 @@ class Requests {
     watch.watched = null;
   }
 
-  /** Fails all open requests. Their numbers stay taken, since the addon may answer them yet. */
+  /** Fails all open requests. Their numbers stay taken, since the addon may still answer them. */
   failAll(make) {
     for (const request of this.#slots) {
       const { resolve, sql, lease, watch, observed } = request;

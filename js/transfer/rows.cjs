@@ -1,10 +1,10 @@
 'use strict';
 
-// Turns the cells of a batch into rows. `src/transfer/row_batch.rs` writes a batch: eight bytes a
-// cell, which several typed arrays show at once, and one string with the text of all cells.
+// Makes rows from the cells of a batch. `src/transfer/row_batch.rs` writes a batch: cells of eight
+// bytes each, which several typed arrays show at once, and one string with the text of all cells.
 //
-// A shape stands for the columns of a statement. It begins with a builder that loops over the
-// columns. Once that has built enough rows to pay for the compiler, the shape gets a generated
+// A shape stands for the columns of a statement. At first it has a builder that loops over the
+// columns. Once that builder has made enough rows to justify compiling, the shape gets a generated
 // builder. A name from the server becomes part of generated code only if it is plain
 // (`plain-names.cjs`).
 
@@ -16,10 +16,10 @@ const { converterOf, typeName: nameOf } = require('../types/converters.cjs');
 const { CUT } = cells;
 const { JOINED } = LANE;
 
-/** The cell says where its text ends. It begins where the text before it ended. */
+/** The cell says where its text ends. The text begins where the previous text ends. */
 const TEXT = { code: (c) => `text.substring(at, (at = int32[${c} << 1]))`, read: readText };
 
-/** How to read one cell, by its lane. A null is handled before. */
+/** How to read one cell, by its lane. Nulls are handled before. */
 const LANES = {
   __proto__: null,
   [LANE.TEXT]: TEXT,
@@ -41,15 +41,16 @@ const LANES = {
     code: (c) => `BigInt.asUintN(64, bigint64[${c}])`,
     read: (segment, c) => BigInt.asUintN(64, segment.bigint64[c]),
   },
-  // `converters.cjs` makes the values of these lanes from the text.
+  // `converters.cjs` makes the values of these lanes from their text.
   [LANE.JSON]: TEXT,
   [LANE.BYTES]: TEXT,
   [LANE.ARRAY]: TEXT,
-  // JSON beside the text of the rows: its values are parsed before the rows are built.
+  // JSON that is kept apart from the text of the rows. Its values are parsed before the rows are
+  // built.
   [LANE.JOINED]: { code: null, read: null },
 };
 
-/** Whether cells of the lane take text, so that they move the cursor of the text. */
+/** Whether cells of the lane have text, so that they move the cursor of the text. */
 const takesText = (lane) => LANES[lane] === TEXT;
 
 function readText(segment, c) {
@@ -59,12 +60,12 @@ function readText(segment, c) {
 }
 
 /**
- * Compiling takes as long as looping over some 150 rows of five columns. So a statement that runs a
- * few times never pays for it.
+ * Compiling takes as long as looping over some 150 rows of five columns. A statement that runs only
+ * a few times never pays for it.
  */
 const ROWS_BEFORE_COMPILING = 150;
 
-/** V8 gives objects up to this size a hidden class; beyond it a loop is as fast. */
+/** V8 gives objects of up to this size a hidden class. Beyond it, a loop is as fast. */
 const MOST_COMPILED_COLUMNS = 512;
 
 /** A column as `fields` shows it. The lane is internal. */
@@ -99,9 +100,9 @@ class Shape {
   }
 
   /**
-   * Appends `count` rows to `rows`, and moves the cursors of `segment` past them. Throws if a value
-   * can't be read, with the cursors moved all the same: the next records belong to other requests.
-   * `joinedUnits` is the length of the JSON behind the text of the rows. `cut` has the values of a
+   * Appends `count` rows to `rows`, and moves the cursors of `segment` past them. If a value can't
+   * be read, it throws, but still moves the cursors: the next records belong to other requests.
+   * `joinedUnits` is the length of the JSON after the text of the rows. `cut` has the values of a
    * long row that have come in pieces.
    */
   build(rows, count, segment, form = {}) {
@@ -122,8 +123,8 @@ class Shape {
   }
 
   /**
-   * The values of the column whose JSON stands beside the text, from `start` on: parsed at once if
-   * possible.
+   * The values of the column whose JSON is kept apart from the text. The JSON begins at `start`,
+   * and is parsed in one go if possible.
    */
   #join(count, segment, start, units) {
     const { joined, converters, parsesJoined, templates } = this.#plan;
@@ -139,7 +140,7 @@ class Shape {
         const values = JSON.parse(text);
         if (values.length === count) return values;
       } catch {
-        // One document is not valid JSON: the loop below finds out which one.
+        // A document is not valid JSON. The loop below finds out which one.
       }
     }
     const values = [];
@@ -172,10 +173,16 @@ class Shape {
       lanes: this.#lanes,
       joined,
       templates: new JsonTemplates(),
-      /** Whether the values of the documents are wanted, without a converter of the user's. */
+      /**
+       * Whether the parsed documents themselves are wanted, because the user has no converter for
+       * them.
+       */
       parsesJoined:
         joined >= 0 && (typeConfig?.converter(this.#columns[joined].typeOid) ?? null) === null,
-      /** By column, what makes the value from the lane's; null if the lane's value is the value. */
+      /**
+       * By column, the function that makes the value from the lane's value. Null if the lane's
+       * value is the value.
+       */
       converters: this.#columns.map((column) => converterOf(column, typeConfig)),
     };
     this.#objects = { build: loopObjects(this.#plan), compile: compileObjects, rows: 0 };
@@ -197,11 +204,11 @@ class Shape {
 }
 
 function loopObjects({ names, lanes, joined: beside, converters }) {
-  // A plain assignment would set the prototype, run a setter, or fail for a name that is in
+  // A plain assignment would set the prototype or run a setter, or would fail because of a name in
   // Object.prototype. For all other names it is three times as fast.
   const readers = lanes.map((lane, k) => reader(lane, converters[k]));
   return (rows, count, segment, joined) => {
-    // Asked for each batch, since other code may add a name to Object.prototype at any time.
+    // Checked for each batch, since other code may add a name to Object.prototype at any time.
     const defined = names.map((name) => name in Object.prototype);
     let cell = segment.cell;
     for (let r = 0; r < count; r += 1) {
@@ -248,7 +255,7 @@ function loopArrays({ lanes, joined: beside, converters }) {
   };
 }
 
-/** The row at the cursors. `cut` has those of its values that have come in pieces. */
+/** The row at the cursors. `cut` has the values of the row that have come in pieces. */
 function longRow({ names, lanes, joined: beside, converters }, segment, { asArrays, joined, cut }) {
   const row = asArrays ? [] : {};
   let taken = 0;
@@ -257,7 +264,7 @@ function longRow({ names, lanes, joined: beside, converters }, segment, { asArra
     let value = null;
     if (segment.nulls[cell] === CUT) {
       value = cut[taken++];
-      // A Buffer is the value already.
+      // A Buffer needs no conversion.
       if (converters[k] !== null && typeof value === 'string') value = converters[k](value);
     } else if (k === beside) {
       value = joined[0];
@@ -298,13 +305,13 @@ return (rows, count, segment, joined) => {
   let { cell, at } = segment;
   for (let r = 0; r < count; r += 1, cell += ${names.length}) rows.push(${row});
 };`;
-  // Every part of the text is from this file, from the list of lanes, or a plain identifier.
+  // Every part of this code comes from this file or the list of lanes, or is a plain identifier.
   return new Function('names', 'converters', body)(names, converters);
 }
 
 let compiles;
 
-/** `node --disallow-code-generation-from-strings` and a vm context can forbid it. */
+/** `node --disallow-code-generation-from-strings` and a vm context can forbid compiling. */
 function canCompile() {
   if (compiles === undefined) {
     try {

@@ -1,9 +1,9 @@
 'use strict';
 
-// The AbortSignals of users, and the requests or transactions that each signal aborts. A signal has
-// one listener, however many requests share it, and none once the last request is done.
+// Users' AbortSignals, and the requests or transactions that each signal aborts. However many
+// requests share a signal, it has one listener. Once the last request is done, it has none.
 //
-// A signal may be any object of the user's: its methods may throw, call this client, or call the
+// A signal may be any object of the user's. Its methods may throw, call this client, or call the
 // listener at once.
 
 class Signals {
@@ -11,13 +11,13 @@ class Signals {
   /** By signal: `{ signal, subjects, listener }`. */
   #watched = new Map();
 
-  /** `onAbort` is called for each subject of a signal that is aborted. */
+  /** `onAbort` is called for each subject of an aborted signal. */
   constructor(onAbort) {
     this.#onAbort = onAbort;
   }
 
   /**
-   * Returns the object that `delete` takes. If the signal throws, the error is passed on and
+   * Returns the object that `delete` takes. If the signal throws, the exception is passed on, and
    * nothing is listened to.
    */
   add(signal, subject) {
@@ -40,7 +40,7 @@ class Signals {
     try {
       signal.removeEventListener('abort', listener);
     } catch {
-      // The listener stays, and has no subjects.
+      // The listener remains, but has no subjects.
     }
   }
 
@@ -49,7 +49,7 @@ class Signals {
   }
 }
 
-/** Also true for a signal of another realm, and for a polyfill's. */
+/** Also true for a signal of another realm or of a polyfill. */
 function isSignal(value) {
   return (
     typeof value === 'object' &&
@@ -60,7 +60,7 @@ function isSignal(value) {
   );
 }
 
-/** For callers that can't pass on an exception of the signal's. */
+/** For callers that can't pass on an exception of the signal. */
 function isAborted(signal) {
   try {
     return signal.aborted === true;

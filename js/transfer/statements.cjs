@@ -6,7 +6,7 @@
 const MOST_STATEMENTS = 1000;
 
 /**
- * A longer text (in UTF-16 units) is not remembered: it is a script or a bulk INSERT, and a
+ * A longer text (in UTF-16 units) is not remembered. It is a script or a bulk INSERT, and a
  * thousand such texts would fill the memory.
  */
 const LONGEST_TEXT = 64 * 1024;
@@ -15,11 +15,12 @@ const LONGEST_TEXT = 64 * 1024;
 const MOST_UNITS = 8 * 1024 * 1024;
 
 /**
- * A rough LRU cache of two generations, in which a hit costs one look into one Map. When the young
- * generation is full, it becomes the old one, and the statements of the old one are forgotten.
+ * An approximate LRU cache of two generations, in which a hit costs one look-up in one Map. When
+ * the young generation is full, it becomes the old generation, and the statements of the previous
+ * old generation are forgotten.
  *
- * Any call may throw near the end of the stack. So each number that the addon gave is put into a
- * generation before any other call is made.
+ * Any call may throw near the end of the stack. So each number that the addon has given is put into
+ * a generation before any other call is made.
  */
 class Statements {
   #create;
@@ -33,7 +34,7 @@ class Statements {
     this.#forget = forget;
   }
 
-  /** The addon's number of `sql`. */
+  /** The number of `sql` in the addon. */
   id(sql) {
     return this.#young.get(sql) ?? this.#admit(sql);
   }
@@ -47,7 +48,7 @@ class Statements {
     if (this.isTransient(sql)) return this.#create(sql);
     const known = this.#old.get(sql);
     if (known !== undefined) {
-      // Moved into the young generation first: the ageing below would forget it otherwise.
+      // Moved into the young generation before the generations change, which would forget it.
       this.#young.set(sql, known);
       this.#youngUnits += sql.length;
       this.#old.delete(sql);
@@ -62,7 +63,7 @@ class Statements {
     return id;
   }
 
-  /** Called when no query uses this cache's type config any more. */
+  /** Called when no query uses this cache's type config any longer. */
   forgetAll() {
     this.#age();
     this.#age();

@@ -1,6 +1,6 @@
 'use strict';
 
-// Makes the values of a column from the values of its lane, as the type config says or as is usual.
+// Makes the values of a column from its lane's values, as the type config says, or by default.
 
 const { lanes } = require('../transfer/contract.cjs');
 const { classes, configurationError, isError } = require('../api/errors.cjs');
@@ -9,7 +9,7 @@ const NAMES = require('./type-names.cjs');
 /** The lanes whose values need more than a typed array or a substring. */
 const { FLOAT64, BIGINT64, BIGUINT64, JSON: JSON_TEXT, BYTES, ARRAY, JOINED } = lanes;
 
-/** From base64 without padding. The memory is the Buffer's own, not a part of Node's pool. */
+/** Decodes base64 without padding. The Buffer has memory of its own, not a part of Node's pool. */
 function toBuffer(text) {
   const buffer = Buffer.allocUnsafeSlow((text.length * 3) >>> 2);
   buffer.write(text, 'base64');
@@ -34,7 +34,9 @@ function toSafeInteger(value) {
   );
 }
 
-/** From ISO 8601 as `src/types/datetime.rs` writes it. A timestamp without a zone counts as UTC. */
+/**
+ * Reads ISO 8601 as `src/types/datetime.rs` writes it. A timestamp without a zone counts as UTC.
+ */
 function toDate(text) {
   if (text === 'infinity') return Infinity;
   if (text === '-infinity') return -Infinity;
@@ -46,9 +48,9 @@ function toDate(text) {
   return date;
 }
 
-/** By lane, the converter if the type config has none. */
+/** By lane, the converter for types without one in the type config. */
 const BY_LANE = { __proto__: null, [JSON_TEXT]: toJson, [JOINED]: toJson, [BYTES]: toBuffer };
-/** The same for the elements of arrays, which are strings in the array's JSON. */
+/** The same for the elements of arrays. In the array's JSON, these elements are strings. */
 const BY_ELEMENT_LANE = {
   __proto__: null,
   ...BY_LANE,
@@ -61,8 +63,8 @@ const BY_ELEMENT_LANE = {
 const typeName = (oid) => NAMES[oid];
 
 /**
- * The function that makes the value of a column from the value of its lane; null if that is the
- * value already. The error of a value names the column.
+ * The function that makes a column's value from its lane's value. Null if no function is needed.
+ * The error for a value names the column.
  */
 function converterOf({ name, typeOid, lane, elementOid, elementLane }, typeConfig) {
   const chosen = typeConfig?.converter(typeOid) ?? null;
@@ -76,7 +78,7 @@ function converterOf({ name, typeOid, lane, elementOid, elementLane }, typeConfi
   return naming((text) => revive(toJson(text), element), name, typeOid);
 }
 
-/** Converts the strings of an array in place. The array is at most six deep. */
+/** Converts the strings of an array in place. The array is at most six levels deep. */
 function revive(array, make) {
   for (let n = 0; n < array.length; n += 1) {
     const element = array[n];
@@ -96,7 +98,7 @@ function naming(convert, name, typeOid) {
   };
 }
 
-/** `outcome`: the statement ran, and its caller does not see the result. */
+/** The outcome is set because the statement has run, and its caller does not see the result. */
 function unreadable(cause, name, typeOid) {
   const why = messageOf(cause);
   const isOurs = cause instanceof classes.HyperionError;
@@ -110,7 +112,7 @@ function unreadable(cause, name, typeOid) {
   });
 }
 
-/** Anything can be thrown, also an object without a text. */
+/** Anything can be thrown, even an object that has no text. */
 function messageOf(thrown) {
   try {
     return String(isError(thrown) ? thrown.message : thrown);

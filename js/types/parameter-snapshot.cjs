@@ -1,20 +1,22 @@
 'use strict';
 
-// The parameters of a query as they were when it was called. They are kept until the types of the
-// parameters are known: only then it is clear which values a `serialize` of the user's writes.
+// The parameters of a query as they were when the query was called. They are kept until the types
+// of the parameters are known, since only then is it clear which values a `serialize` of the user's
+// writes.
 //
 // A `serialize` gets a copy of the value: bytes, Dates, arrays, Maps, Sets and plain objects are
-// copied, at any depth. Objects of other classes can't be copied, and `serialize` gets the object
-// itself. If no `serialize` writes an object, its JSON of the time of the call is sent. That is made
-// from the object itself: its copy lacks what only JSON.stringify sees, such as JSON.rawJSON.
+// copied, at any depth. Objects of other classes can't be copied, so `serialize` gets the object
+// itself. If no `serialize` writes an object, the JSON that it had at the time of the call is sent.
+// That JSON is made from the object itself, because its copy lacks what only JSON.stringify can
+// see, such as JSON.rawJSON.
 
 const { types } = require('node:util');
 
 const { getTime } = Date.prototype;
 
 /**
- * The JSON of an object, or the exception of making it. The exception does not matter if a
- * `serialize` writes the object.
+ * The JSON of an object, or the exception that was thrown while making it. If a `serialize` writes
+ * the object, the exception does not matter.
  */
 class JsonText {
   #json = undefined;
@@ -57,7 +59,7 @@ class ParameterSnapshot {
 
   #write(root, stringify) {
     const seen = new Set([root]);
-    // The loop goes on with values that are added to the Set meanwhile.
+    // The loop includes the values that are added to the Set meanwhile.
     for (const value of seen) {
       if (Array.isArray(value)) {
         value.forEach((element) => isObject(element) && seen.add(element));
@@ -72,8 +74,8 @@ const isObject = (value) => typeof value === 'object' && value !== null;
 const isBytes = (value) => ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value);
 
 /**
- * Without recursion: an array may be as deep as memory allows, or a part of itself. `originals` gets
- * the object of which each copy was made.
+ * Copies without recursion: an array may be as deep as memory allows, or contain itself.
+ * `originals` gets the original of each copy.
  */
 function copyOf(root, lengthOf, originals) {
   const copies = new Map();
@@ -92,7 +94,7 @@ function copyOf(root, lengthOf, originals) {
   return copy;
 }
 
-/** An empty copy if its parts are copied later, or the value itself if it can't be copied. */
+/** An empty copy, if its parts are copied later. The value itself, if it can't be copied. */
 function beginCopy(value) {
   if (Array.isArray(value)) return [];
   if (isBytes(value)) return copyOfBytes(value);
@@ -127,14 +129,14 @@ function fill(from, to, copied, lengthOf) {
 const { keys: keysOfTyped } = Reflect.getPrototypeOf(Uint8Array.prototype);
 
 /**
- * Throws for a typed array whose memory was transferred, or made so small that the array is outside
- * of it: such an array says that it is empty.
+ * Throws for a typed array whose memory was transferred or has become too small for the array. Such
+ * an array claims to be empty.
  */
 function checkMemory(value) {
   if (types.isTypedArray(value) && value.length === 0) keysOfTyped.call(value);
 }
 
-/** Bytes whose memory is gone are not copied: `Parameters` refuses them later. */
+/** Bytes whose memory is gone are not copied. `Parameters` refuses them later. */
 function copyOfBytes(value) {
   try {
     checkMemory(value);

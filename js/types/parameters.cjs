@@ -3,12 +3,12 @@
 // Reads the parameters of a query: each value once, in order, before the query is queued.
 //
 // Reading may run the user's code (getters, `toJSON`, Proxies), which may query the same pool. So
-// the addon gets arrays that no other code has: primitives, bytes and Dates as they are, and all
-// other values captured. The form of a captured value depends on the type of its parameter (`{1,2}`
-// or `[1,2]`), which may not be known yet.
+// the addon gets arrays to which no other code has access: primitives, bytes and Dates as they are,
+// and all other values captured. The form of a captured value depends on the type of its parameter
+// (`{1,2}` or `[1,2]`), which may not be known yet.
 //
-// Arrays are captured as a list of codes, with their numbers and their text beside them: a call
-// across Node-API for each element would cost many times as much.
+// Arrays are captured as a list of codes, with lists for their numbers and texts. One Node-API call
+// for each element would cost many times as much.
 
 const { types } = require('node:util');
 const contract = require('../transfer/contract.cjs');
@@ -22,18 +22,18 @@ const { JSON: JSON_TEXT, BYTES, WHOLE_JSON } = contract.codes;
 /** The server's own limit for the elements of an array (`MaxArraySize`). */
 const MOST_ELEMENTS = 134_217_727;
 
-/** In place of a captured parameter. */
+/** Stands for a captured parameter. */
 const CAPTURED = Object.freeze({});
 
-/** Arrays nested deeper than the server's are checked for being a part of themselves. */
+/** Arrays that are nested deeper than the server allows are checked for containing themselves. */
 const DEEP = 6;
 
-/** Buffers up to this size are used again. */
+/** Buffers of up to this size are reused. */
 const SPARE_CODES = 1 << 16;
 
 const { getTime } = Date.prototype;
 
-/** In place of any bytes of length 0. */
+/** Stands for any bytes of length 0. */
 const NO_BYTES = new Uint8Array(0);
 
 const BROKEN_PAIR =
@@ -74,8 +74,8 @@ class Capture {
   }
 
   /**
-   * Captures an array. Without recursion, since an array may be as deep as memory allows. In one
-   * function with local variables, which is five times as fast for large arrays.
+   * Captures an array without recursion, since an array may be as deep as memory allows. It is a
+   * single function with local variables, which is five times as fast for large arrays.
    */
   array(root, parameter) {
     let [codes, codeCount] = [this.codes, this.#codeCount];
@@ -165,7 +165,8 @@ class Capture {
         numberCount += 1;
       }
     }
-    // Two halves in different strings would make a pair here: the addon looks for those.
+    // Unpaired surrogates of different strings could form a pair in the joined text. The addon
+    // looks for unpaired surrogates in it.
     if (!text.isWellFormed()) throw parameterError(parameter, BROKEN_PAIR);
     [this.codes, this.#codeCount] = [codes, codeCount];
     [this.#numbers, this.#numberCount] = [numbers, numberCount];
@@ -174,18 +175,19 @@ class Capture {
 }
 
 /**
- * A Capture that no query uses: while one is filled, a getter may send a query that needs another.
+ * A Capture that no query uses. While a Capture is being filled, a getter may send a query that
+ * needs another one.
  */
 let spare = null;
 
-/** The parameters of one query in the form that the addon takes. */
+/** The parameters of one query, in the form that the addon takes. */
 class Parameters {
   values;
   #capture = null;
 
   /**
-   * `serializers` may be null. By parameter, they have null or a function that makes the text for
-   * the server: `(value, parameter) => value`. Throws the exceptions of the user's code, and a
+   * `serializers` may be null. For each parameter it has null, or a function that makes the text
+   * for the server: `(value, parameter) => value`. Throws the exceptions of the user's code, and a
    * ConfigurationError for a value that can't be sent.
    */
   constructor(given, serializers = null) {
@@ -202,7 +204,7 @@ class Parameters {
       else values[n] = value;
     }
     this.values = values;
-    // The user's code may have run after bytes were read.
+    // The user's code may have run after the bytes were read.
     if (this.#capture !== null || serializers !== null) {
       checkBytes(values);
       this.#capture?.check();
@@ -241,20 +243,20 @@ class Parameters {
   }
 }
 
-/** Copies of the values, for `serializeSnapshot`. */
+/** Copies the values, for `serializeSnapshot`. */
 function takeSnapshot(given) {
   const count = lengthOf(given);
   if (count > MOST_PARAMETERS) throw tooMany(count);
   return new ParameterSnapshot(given, { stringify, lengthOf });
 }
 
-/** The JsonTexts of a snapshot, while its parameters are made. */
+/** The JsonTexts of a snapshot while its parameters are made. */
 let texts = null;
 
-/** `serializers` as for `Parameters`. */
+/** `serializers` is as in the constructor of `Parameters`. */
 function serializeSnapshot(snapshot, serializers) {
   const values = snapshot.values.map((value, n) => serializers?.[n]?.(value, n + 1) ?? value);
-  // From here on no code of the user's runs.
+  // From here on, none of the user's code runs.
   ({ texts } = snapshot);
   try {
     return new Parameters(values);
@@ -287,7 +289,7 @@ function bytesOf(value, parameter) {
   }
 }
 
-/** Called after all code of the user's: bytes whose memory is gone would be sent as empty bytes. */
+/** Called after all of the user's code. Bytes whose memory is gone would be sent as empty bytes. */
 function checkBytes(values) {
   for (const value of values) {
     if (value !== NO_BYTES && types.isUint8Array(value) && value.length === 0) {
@@ -297,7 +299,7 @@ function checkBytes(values) {
   }
 }
 
-/** The JSON of an object, or undefined if its toJSON says so. */
+/** The JSON of an object, or undefined if the object's toJSON returns undefined. */
 function stringify(value, parameter) {
   const text = texts?.get(value);
   if (text !== undefined) return text.read();
@@ -308,26 +310,26 @@ function stringify(value, parameter) {
   try {
     return JSON.stringify(value);
   } catch (cause) {
-    // The message, V8's or that of a toJSON, may show a part of the value.
+    // V8's own message, or that of a toJSON, may show a part of the value.
     throw parameterError(parameter, 'the object has no form in JSON: the cause says why', cause);
   }
 }
 
-/** Values of which JSON.stringify would make `{}`. */
+/** Objects for which JSON.stringify would silently return `{}`. */
 const MISTAKES = [
   [types.isPromise, 'it is a Promise: await it'],
   [types.isMap, 'a Map has no form in JSON: use Object.fromEntries(map), or [...map]'],
   [types.isSet, 'a Set has no form in JSON, and is no array: use [...set]'],
 ];
 
-/** The `length` of a Proxy can be any value. It is read as JavaScript's own methods read it. */
+/** The `length` of a Proxy can be any value. It is converted as JavaScript's own methods do. */
 function lengthOf(array) {
   const { length } = array;
   if (length > MOST_ELEMENTS) throw tooLong();
   return Number.isInteger(length) && length >= 0 ? length : Math.max(0, Math.trunc(length) || 0);
 }
 
-/** Elements that an array owns itself, so that no accessor of Array.prototype runs. */
+/** Has its own elements, so that no accessor of Array.prototype runs. */
 let places = [null, null, null, null, null, null, null, null];
 
 function owned(count) {

@@ -19,9 +19,8 @@ const ELEMENTS = new Map();
 }
 
 /**
- * By parameter, null or a function that makes the text for the server:
- * `(value, parameter) => value`. Null if no parameter has one. `serializers` has the user's
- * functions by oid.
+ * For each parameter, null or a function that makes the text for the server: `(value, parameter) =>
+ * value`. Null if no parameter has a function. `serializers` has the user's functions by oid.
  */
 function parameterSerializers(oids, serializers) {
   const found = oids.map((oid) => parameterSerializer(oid, serializers));
@@ -29,8 +28,8 @@ function parameterSerializers(oids, serializers) {
 }
 
 /**
- * A function for the type of an array's elements gets each element, at any depth. So it never gets
- * an array.
+ * If the array's element type has a function, the function gets each element, at any depth. So it
+ * never gets an array.
  */
 function parameterSerializer(oid, serializers) {
   const own = serializers.get(oid);
@@ -40,7 +39,7 @@ function parameterSerializer(oid, serializers) {
   if (serialize === undefined) return null;
   const type = `${NAMES[element]}[]`;
   const serializeOne = checked(serialize, type);
-  // A string is the whole array, in the server's own form.
+  // A string is the whole array, in the server's own text form.
   return (value, parameter) =>
     Array.isArray(value) ? serializeEach(value, serializeOne, parameter, type, 1) : value;
 }

@@ -2,8 +2,9 @@
 
 // The type config: what the option `types` of a pool or a query says.
 //
-// Only JavaScript knows it. For a type with a `parse` of the user's, the addon asks the server for
-// the text (`src/types/decode/shape.rs`, Verbatim). A preset works on the values that come anyway.
+// Only JavaScript knows the type config. For a type with a `parse` of the user's, the addon asks
+// the server for the text (`src/types/decode/shape.rs`, Verbatim). A preset converts the values
+// that the addon would deliver anyway.
 
 const { configurationError, wrongOption } = require('../api/errors.cjs');
 const NAMES = require('./type-names.cjs');
@@ -14,10 +15,12 @@ const OIDS = new Map(Object.entries(NAMES).map(([oid, name]) => [name, Number(oi
 
 const NUMERIC = 1700;
 const JSONS = [114, 3802];
-/** timestamp, timestamptz and date. */
+/** The oids of timestamp, timestamptz and date. */
 const TIMESTAMPS = [1114, 1184, 1082];
 
-/** By preset: its oids, and by choice the converter of a value and of a string in an array. */
+/**
+ * By preset: its oids, and for each choice the converters of a value and of a string in an array.
+ */
 const PRESETS = {
   __proto__: null,
   int8: {
@@ -29,12 +32,12 @@ const PRESETS = {
   json: { oids: JSONS, choices: { parse: null, text: String } },
 };
 
-/** The properties of an object in `types`, of which it needs at least one. */
+/** The properties of an object in `types`. The object needs at least one of them. */
 const OWN = ['parse', 'serialize'];
 
-/** What one `types` option says. Options with the same content have the same TypeConfig. */
+/** The content of one `types` option. Options with the same content have the same TypeConfig. */
 class TypeConfig {
-  /** The content as a text, by which it is found again. */
+  /** The content as a text, which identifies the type config. */
   key;
   /** By oid, the converter of a preset. */
   presets = new Map();
@@ -42,7 +45,10 @@ class TypeConfig {
   parsers = new Map();
   /** By oid, the user's own `serialize`; null if there is none. */
   serializers = null;
-  /** For the addon: the oids of the types whose values come as exactly the text that psql shows. */
+  /**
+   * For the addon: the oids of the types whose values are wanted as exactly the text that psql
+   * shows.
+   */
   verbatim = '';
 
   constructor(key, entries) {
@@ -55,7 +61,7 @@ class TypeConfig {
     this.verbatim = [...this.parsers.keys()].join(',');
   }
 
-  /** The converter of a type; null if the type config has none. */
+  /** The converter of a type, or null if the type config has none. */
   converter(oid) {
     return this.parsers.get(oid) ?? this.presets.get(oid) ?? null;
   }
@@ -66,7 +72,7 @@ class TypeConfig {
   }
 }
 
-/** How many type configs of queries are kept. The pool's own is kept in any case. */
+/** How many queries' type configs are kept. The pool's own is kept in any case. */
 const MOST_CONFIGS = 64;
 
 /** The type config of one pool, and those of its queries. */
@@ -84,13 +90,13 @@ class TypeConfigs {
   constructor(types, onForget = () => {}) {
     this.#onForget = onForget;
     this.#base = readTypes(types, 'option');
-    /** The pool's own, or null if the pool has no option `types`. */
+    /** The pool's own type config, or null if the pool has no option `types`. */
     this.own = this.#base.size === 0 ? null : new TypeConfig(this.#keyOf(this.#base), this.#base);
   }
 
   /**
-   * The type config of a query with the option `types`: its own content, and the pool's for all
-   * other types.
+   * The type config of a query with the option `types`: the query's own content, and the pool's for
+   * all other types.
    */
   forQuery(types) {
     const own = readTypes(types, 'query option');
@@ -101,7 +107,7 @@ class TypeConfigs {
     if (key === this.own?.key) return this.own;
     const known = this.#known.get(key);
     if (known !== undefined) {
-      // A Map keeps its order, so that the least recently used one is the first.
+      // A Map keeps the order of insertion, so the first type config is the least recently used.
       this.#known.delete(key);
       this.#known.set(key, known);
       return known;
@@ -138,7 +144,7 @@ class TypeConfigs {
   }
 }
 
-/** By oid, `{ preset, parse, serialize }`. All of the user's properties are read once. */
+/** By oid, `{ preset, parse, serialize }`. All properties of the user's objects are read once. */
 function readTypes(types, option) {
   const entries = new Map();
   if (types === undefined || types === null) return entries;
@@ -165,8 +171,8 @@ function readPreset(entries, name, choice, where) {
     throw wrongOption(where, `${allowed.join(' or ')} or { parse, serialize }`, choice);
   }
   for (const oid of preset.oids) {
-    // What a query says replaces what the pool says. A `parse` for this very type is more specific
-    // than a preset for several types.
+    // The query's content replaces the pool's. A `parse` for a single type is more specific than a
+    // preset for several types.
     const entry = entries.get(oid);
     if (!entry?.parse) entries.set(oid, { ...entry, preset: preset.choices[choice], parse: null });
   }
@@ -189,13 +195,13 @@ function readOwn(entries, name, choice, where) {
   if (!parse && !serialize)
     throw configurationError(`${where} needs a parse or a serialize function`);
   const entry = { ...entries.get(oid) };
-  // Kept as they are: type configs are compared by these functions.
+  // Kept as they are, since type configs are compared by these functions.
   if (parse) entry.parse = parse;
   if (serialize) entry.serialize = serialize;
   entries.set(oid, entry);
 }
 
-/** The oid for a name: an oid in digits, or a type that every server has. */
+/** The oid for a name, which is an oid in digits or a type that every server has. */
 function oidOf(name, where) {
   const oid = /^[1-9][0-9]*$/.test(name) ? Number(name) : OIDS.get(name);
   if (oid === undefined || oid > 0xffff_ffff) {
