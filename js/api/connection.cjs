@@ -1,6 +1,6 @@
 'use strict';
 
-// `pool.connect`: a connection that its user has for session work (SET, advisory locks, temporary
+// `pool.connect`: a connection that its user keeps for session work (SET, advisory locks, temporary
 // tables).
 
 const { clearTimeout, setTimeout } = require('node:timers');
@@ -21,16 +21,16 @@ const LONGEST_SILENCE = 5000;
 
 class Connection {
   #lease;
-  /** The transaction that is open on the connection, or the last one. */
+  /** The transaction that is open on the connection, or the last transaction. */
   #open = null;
   /**
-   * How many calls of `transaction` are under way, each with all of its attempts. `#whenDone` is
-   * called when the last one is done.
+   * How many calls of `transaction` are running. Each call includes all of its attempts.
+   * `#whenDone` is called when the last call is done.
    */
   #running = 0;
   #whenDone = null;
   #released = null;
-  /** The session work outside of transactions, as the place of queries. */
+  /** The session work outside transactions, as a place for queries. */
   #sessionWork = new SessionWork((sql) => this.#checkSessionWork(sql));
 
   constructor(lease) {
@@ -40,7 +40,7 @@ class Connection {
   query(sql, params, options) {
     try {
       if (this.#released !== null) throw releasedError(sql);
-      // All queries run in one session: while a transaction is open, each query is part of it.
+      // All queries run in one session. While a transaction is open, each query is a part of it.
       const open = this.#open;
       if (open?.isOpen) return open.query(open.root, sql, params, options);
       return this.#lease.query(sql, params, options, 0, this.#sessionWork);
@@ -96,8 +96,8 @@ class Connection {
   }
 
   /**
-   * Resolves when the connection is back in the pool, or closed if `destroy` says so. A second call
-   * returns the promise of the first one. As in `pg`, `destroy` may also be an error.
+   * Resolves when the connection is back in the pool, or closed if `destroy` is given. A second
+   * call returns the promise of the first call. As in `pg`, `destroy` may also be an error.
    */
   release(destroy) {
     try {
@@ -149,8 +149,8 @@ class Connection {
   }
 
   /**
-   * Called once all of the caller's code has run that is a part of a query. It was asked before the
-   * transaction that this code has begun, and would run inside of it.
+   * Called after all of the caller's code that runs while a query is read. If that code has begun a
+   * transaction, the query, which was called before it, would run inside the transaction.
    */
   #checkSessionWork(sql) {
     if (this.#released !== null) throw releasedError(sql);
@@ -167,7 +167,7 @@ class Connection {
     return this.#open !== null && !this.#open.isOpen && !this.#open.isClosed;
   }
 
-  /** Resolves when the server has answered the COMMIT or ROLLBACK of the transaction before. */
+  /** Resolves when the server has answered the COMMIT or ROLLBACK of the previous transaction. */
   async #untilClosed(deadline) {
     while (this.#isEnding) {
       const closed = this.#open.whenClosed();
@@ -182,8 +182,8 @@ class Connection {
         'a transaction is open on this connection: finish it, or use its savepoint()',
       );
     }
-    // A statement that is under way may begin or end such a transaction. Then the addon refuses the
-    // statements of ours that would run inside.
+    // A running statement may begin or end such a transaction. In that case, the addon refuses
+    // those statements of this package that would run inside the transaction.
     if (this.#lease.isInOwnTransaction) {
       throw openAlreadyError(
         'a transaction that was begun by a statement is open on this connection: end it before, or use BEGIN, ' +
@@ -195,7 +195,9 @@ class Connection {
 
 disposable(Connection, 'release');
 
-/** The queries of a connection outside of transactions, as `Lease.query` takes what they are. */
+/**
+ * The place of a connection's queries outside transactions, in the form that `Lease.query` takes.
+ */
 class SessionWork {
   isInTransaction = false;
   check;

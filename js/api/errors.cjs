@@ -1,7 +1,7 @@
 'use strict';
 
 // The errors that users catch. The addon sends an error as JSON (`src/node/error_json.rs`). This
-// file makes the object, in the asynchronous stack of the caller.
+// file makes the error object, in the asynchronous stack of the caller.
 
 const path = require('node:path');
 const { types } = require('node:util');
@@ -11,7 +11,7 @@ const { THROWN_MARK } = require('../transfer/contract.cjs').thrown;
 const SHOWN_QUERY = 200;
 
 /**
- * Whether a value is an Error, of this realm or another one: a test runner may load this package in
+ * Whether a value is an Error, of this realm or of another: a test runner may load this package in
  * a context of its own.
  */
 const isError = (value) => types.isNativeError(value) || value instanceof Error;
@@ -20,13 +20,13 @@ const isError = (value) => types.isNativeError(value) || value instanceof Error;
 class HyperionError extends Error {
   /**
    * `details` become own properties: `code`, `outcome`, `host`, the server's fields. `query` is the
-   * SQL text. It is not enumerable, since loggers print enumerable properties, and SQL can hold
-   * secrets. Not enumerable either are `transactionFailed`, which says that the server accepts no
-   * more statements in the transaction, and `transactionOpen`, which says that the statement has run
-   * in a transaction that is still open.
+   * SQL text. It is not enumerable, since loggers print enumerable properties, and SQL can contain
+   * secrets. Two other properties are not enumerable either. `transactionFailed` says that the
+   * server accepts no more statements in the transaction. `transactionOpen` says that the statement
+   * has run in a transaction that is still open.
    */
   constructor(message, given) {
-    // Without a prototype: a property of Object.prototype is not a property of the error.
+    // Without a prototype, a property of Object.prototype can't become a property of the error.
     const { cause, query, ...others } = { __proto__: null, ...given };
     const { transactionFailed, transactionOpen, ...details } = others;
     super(message, cause === undefined ? undefined : { cause });
@@ -44,7 +44,7 @@ class HyperionError extends Error {
 }
 
 /**
- * The name is a property of the prototype, as for JavaScript's own errors. So the stack shows the
+ * The name is a property of the prototype, as with JavaScript's own errors. So the stack shows the
  * name, and the own properties do not.
  */
 function named(constructor, name) {
@@ -88,7 +88,7 @@ const classes = {
   TransactionError: declare('TransactionError'),
   InternalError: declare('InternalError'),
 };
-// The platform's own name for it: `AbortSignal.timeout` aborts with an error of this name.
+// The platform's name for such errors: `AbortSignal.timeout` aborts with an error of this name.
 named(classes.QueryTimeoutError, 'TimeoutError');
 classes.TimeoutError = classes.QueryTimeoutError;
 
@@ -109,7 +109,7 @@ function fromJson(json, query) {
 
 function fromRecord(record, query) {
   const { class: name, message, cause, ...details } = { __proto__: null, ...record };
-  // An error of the operating system is a plain Error, as Node's own are.
+  // An error of the operating system is a plain Error, like Node's own.
   if (name === 'SystemError') return Object.assign(new Error(message), details);
   const constructor = classes[name] ?? classes.InternalError;
   if (details.hosts !== undefined) details.hosts = details.hosts.map(withCause);
@@ -117,8 +117,8 @@ function fromRecord(record, query) {
 }
 
 /**
- * A cause has no stack of its own: it is made together with its error, whose stack shows the place.
- * Many calls may fail for one cause, so that a stack for each would be costly.
+ * A cause has no stack of its own. Its error is made at the same time, and shows the place in its
+ * own stack. Many calls may fail because of one cause, so a stack for each would be costly.
  */
 function causeOf(record) {
   if (record === undefined) return undefined;
@@ -134,18 +134,18 @@ const withCause = ({ cause, ...host }) =>
   cause === undefined ? host : { ...host, cause: causeOf(cause) };
 
 /**
- * The error for an exception of a call into the addon. The addon makes its exceptions in Node's own
- * realm, even if this package is loaded in another one.
+ * The error for an exception of a call into the addon. The addon makes its exceptions in Node's
+ * main realm, even if this package is loaded in another realm.
  */
 function fromThrown(thrown, query) {
   const isOurs = types.isNativeError(thrown) && thrown.code === THROWN_MARK;
-  // The caller's own code (a getter, a `toJSON`) threw anything else.
+  // Any other exception comes from the caller's own code (a getter, a `toJSON`).
   return isOurs ? fromJson(thrown.message, query) : thrown;
 }
 
 /**
- * The statement of this error has run, and its answer could not be read. Its transaction is rolled
- * back now, so that nothing of it is committed.
+ * For an error whose statement has run, but whose answer could not be read. Its transaction has
+ * been rolled back meanwhile, so nothing of it is committed.
  */
 function settleOutcome(thrown) {
   if (isError(thrown) && thrown.transactionOpen === true && thrown.outcome === 'unknown') {
@@ -153,17 +153,18 @@ function settleOutcome(thrown) {
   }
 }
 
-/** A statement failed before COMMIT: its own error, the cause, decides whether to try again. */
+/**
+ * A statement failed before COMMIT. Its error is the cause, and decides whether a retry can help.
+ */
 const ROLLED_BACK = 'HYPERION_TRANSACTION_ROLLED_BACK';
 
-/** Deeper than errors are wrapped on purpose. */
+/** More levels than any error of this package has. */
 const MOST_CAUSES = 10;
 
 /**
- * Errors after which the same call may succeed when it is tried once more. Of class 08 only lost
- * connections are listed (functions such as dblink report them too). Not listed are a refusal
- * (08004), a violation of the protocol such as a wrong number of parameters (08P01), and an unknown
- * outcome (08007).
+ * Errors after which the same call may succeed on a retry. Of class 08, only lost connections are
+ * listed (functions such as dblink report them too). A refusal (08004), a protocol violation such
+ * as a wrong number of parameters (08P01) and an unknown outcome (08007) are not listed.
  */
 const TRANSIENT = new Set([
   ...['08000', '08001', '08003', '08006'],
@@ -182,25 +183,25 @@ const STALE_PLANS = [
 ];
 
 /**
- * Whether a table has changed since the statement was prepared. The pool prepares such a statement
- * again. Code and routine show it, since servers translate their messages.
+ * Whether a table has changed since the statement was prepared. In that case the pool prepares the
+ * statement again. The code and the routine show it, since servers translate their messages.
  */
 function isStalePlan({ code, routine, hint }) {
   const hasHint = typeof hint === 'string' && STALE_PLANS.some((text) => hint.startsWith(text));
   return hasHint || (code === '0A000' && routine === 'RevalidateCachedQuery');
 }
 
-/** Errors that a retry does not mend, although their code is in TRANSIENT. */
+/** Errors that a retry does not solve, although their code is in TRANSIENT. */
 const lasting = new WeakSet();
 
-/** In a transaction that its user declared read-only, each retry of a write is refused again. */
+/** In a transaction that its user declared read-only, a retry of the write is refused again. */
 function explainRefusal(error, isDeclaredReadOnly) {
   if (isDeclaredReadOnly && error.code === '25006') lasting.add(error);
 }
 
 /**
  * Whether a retry can help and can do no harm: the failed call certainly had no effect, and its
- * reason is transient. An error of the caller's own counts as its `cause`.
+ * reason is transient. If the error is the caller's own, its `cause` counts.
  */
 function isRetryable(error) {
   return passing(error) !== undefined;
@@ -212,7 +213,7 @@ function isStale(error) {
   return found !== undefined && isStalePlan(found);
 }
 
-/** The error with the transient reason, or undefined if a retry may do harm or is of no use. */
+/** The error with the transient reason. Undefined if a retry may do harm or can't help. */
 function passing(error) {
   let from = error;
   for (let depth = 0; depth < MOST_CAUSES && isError(from); depth += 1) {
@@ -250,14 +251,12 @@ function configurationError(message) {
   return new classes.ConfigurationError(message, { code: 'HYPERION_CONFIGURATION' });
 }
 
-/**
- * In the words of `src/config/refusal.rs`. `subject` names the option and the call it belongs to.
- */
+/** The same words as in `src/config/refusal.rs`. `subject` names the option and its call. */
 function wrongOption(subject, allowed, given) {
   return configurationError(`${subject} must be ${allowed}, not ${shown(given)}`);
 }
 
-/** Longer texts are cut, in UTF-16 units. */
+/** Longer texts, in UTF-16 units, are cut. */
 const SHOWN = 64;
 
 function shown(value) {
@@ -277,11 +276,11 @@ function shown(value) {
 }
 
 /**
- * Lets the stack of an error of this package begin at the frame that called or awaits `method`. V8
- * records ten frames, and the frames of this package would tell the user nothing. V8 looks for
- * `method` among the running functions, and then among the functions that await them. If `method`
- * is not found there, no frame is left. This package awaits a callback of the caller's, and the
- * caller awaits this package: the frames of this package between the two are dropped.
+ * Makes the stack of an error of this package begin at the frame that called or awaits `method`. V8
+ * records ten frames, and this package's frames would tell the user nothing. V8 looks for `method`
+ * among the running functions, and then among the functions that await them. If it does not find
+ * `method`, no frame is left. When this package awaits a callback of the caller's, and the caller
+ * awaits this package, this package's frames between the two are dropped.
  */
 function withStackFrom(method, error) {
   if (error instanceof HyperionError && Object.isExtensible(error)) {
@@ -289,7 +288,7 @@ function withStackFrom(method, error) {
     try {
       dropOwnFrames(error);
     } catch {
-      // Near the end of the stack no more calls are possible.
+      // Near the end of the stack, further calls are impossible.
     }
   }
   return error;
@@ -304,8 +303,8 @@ function dropOwnFrames(error) {
 
 /**
  * The rejected promise for an exception of the method `name` of `Class`. `self` is the object on
- * which the user called the method. If the user called it without its object, as in
- * `const { query } = pool`, the exception is a TypeError about a private field.
+ * which the user called the method. If the user called the method without its object, as in `const
+ * { query } = pool`, the exception is a TypeError about a private field.
  */
 function rejection(self, Class, name, thrown) {
   const error = self instanceof Class ? thrown : detached(Class.name.toLowerCase(), name);
@@ -326,7 +325,7 @@ function callSiteOf(method) {
   return callSite;
 }
 
-/** The most frames of this package in the stack of a call. */
+/** The most frames of this package that the stack of a call can have. */
 const OWN_FRAMES = 6;
 
 /** Where a query was called, for `longStackTraces`. V8 makes the text when `stack` is read. */
@@ -340,7 +339,7 @@ function longCallSite() {
 }
 
 /**
- * The folder of this package's JavaScript; undefined in a bundle, which has this file and the
+ * The folder of this package's JavaScript. Undefined in a bundle, which has this file and the
  * user's code in one folder.
  */
 const OWN_FOLDER =
@@ -348,13 +347,15 @@ const OWN_FOLDER =
     ? path.dirname(__dirname)
     : undefined;
 
-/** Whether a line of a stack is a frame of this package. In a bundle no frame is known to be. */
+/**
+ * Whether a line of a stack is a frame of this package. In a bundle, no frame is recognised as one.
+ */
 const isOwnFrame = (frame) => OWN_FOLDER !== undefined && frame.includes(OWN_FOLDER);
 
 /**
- * If none of the caller's functions awaits the promise, the stack has none of the caller's lines.
- * Then the beginning of the SQL text takes their place: so an error shows its query if it ends the
- * process, or if a callback of `catch` logs it.
+ * If no function of the caller's awaits the promise, the stack has no line of the caller's. Then
+ * the beginning of the SQL text takes its place. So the error shows its query if it ends the
+ * process, or if a `catch` callback logs it.
  */
 function withTrace(error, callSite) {
   if (!(error instanceof HyperionError) || typeof error.query !== 'string') return error;
@@ -379,7 +380,7 @@ function withTrace(error, callSite) {
  * V8 adds the awaiting functions to the stack of an error only if the error is made in a reaction
  * of the promise that they await. So the promise is resolved with a second promise, whose reaction
  * makes the error. `open` is called after `resolve`, so that the two promises are linked when the
- * error is made. A successful query pays nothing for this; an `async` function or a `.then` around
+ * error is made. A successful query pays nothing for this. An `async` function or a `.then` around
  * each query would cost 100 to 170 ns. `callSite` is the place of the call, or null
  * (`longCallSite`).
  */

@@ -9,9 +9,7 @@ const { configurationError, wrongOption } = require('./errors.cjs');
 /** In the options of every call, null and undefined both mean that the option is not given. */
 const isGiven = (value) => value !== undefined && value !== null;
 
-/**
- * The options that one kind of call has. Its methods throw a ConfigurationError for a wrong one.
- */
+/** The options of one kind of call. Its methods throw a ConfigurationError for a wrong option. */
 class CallOptions {
   #whole;
   #subjectOf;
@@ -28,9 +26,9 @@ class CallOptions {
   }
 
   /**
-   * The options as an object without a prototype. Each one is read once, since a getter may give
-   * another value the second time. Only the object's own properties count: a property of
-   * Object.prototype is not an option.
+   * The options as an object without a prototype. Each option is read once, since a getter may
+   * return another value the second time. Only own properties count: a property of Object.prototype
+   * is not an option.
    */
   read(options) {
     const own = { __proto__: null };
@@ -49,7 +47,7 @@ class CallOptions {
     throw configurationError(`unknown ${this.#subjectOf(name)}: allowed: ${allowed}`);
   }
 
-  /** `meaning` is a remark about the least number, as ' (no limit)'. */
+  /** `meaning` is a remark about the least number, such as ' (no limit)'. */
   checkTimeout(value, least, meaning = '') {
     this.checkInteger('timeoutMs', value, least, LONGEST_TIMEOUT, meaning);
   }

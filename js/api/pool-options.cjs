@@ -1,14 +1,14 @@
 'use strict';
 
-// The options of `createPool` as JSON for the addon, which checks them (`src/config`). JSON has no
-// form for some values: these are named, as in `{ "$given": "NaN" }`, so that the addon's error can
+// The options of `createPool` as JSON for the addon, which checks them (`src/config`). Some values
+// have no form in JSON. They are named, as in `{ "$given": "NaN" }`, so that the addon's error can
 // show them.
 
 const { configurationError, wrongOption } = require('./errors.cjs');
 const { isGiven } = require('./options.cjs');
 const { askSsl, translateSsl } = require('./tls-options.cjs');
 
-/** How deep options are nested: `hosts`, `parameters` and `ssl` have values inside. */
+/** How deep options are nested: `hosts`, `parameters` and `ssl` contain values. */
 const DEEPEST = 2;
 
 /**
@@ -57,14 +57,14 @@ function askAnew(ssl, { password: _, ...kept }) {
   return async () => JSON.stringify({ ...kept, ssl: sayable(await askSsl(ssl), 1) });
 }
 
-/** Whether it is a URL, of any realm. */
+/** Whether the value is a URL of any realm. */
 const isUrl = (given) => Object.prototype.toString.call(given) === '[object URL]';
 
 const isConnectionString = (given) => typeof given === 'string' || isUrl(given);
 
 const textOf = (given) => (isUrl(given) ? given.href : given);
 
-/** What an Observer takes. */
+/** The options for an Observer. */
 function readWatching(given) {
   const { logger, logParameters, slowQueryMs, name } = given;
   if (isGiven(logger) && typeof logger !== 'function') {

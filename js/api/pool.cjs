@@ -22,7 +22,7 @@ class Pool extends EventEmitter {
   #status;
   #cluster;
 
-  /** Not for users: `createPool` checks and translates their options first. */
+  /** Not for users: `createPool` first checks and translates the options. */
   constructor(addon, optionsJson, options = {}) {
     super();
     const onEvent = ({ type, ...event }) => this.emit(type, event);
@@ -96,7 +96,7 @@ class Pool extends EventEmitter {
     }
   }
 
-  /** A second call returns the promise of the first one. */
+  /** A second call returns the promise of the first call. */
   end(options) {
     try {
       const { timeoutMs, waiting } = readEndOptions(options);
@@ -106,7 +106,7 @@ class Pool extends EventEmitter {
     }
   }
 
-  /** Throws only before the pool begins to end. */
+  /** Throws only if the pool has not begun to end. */
   #close(timeoutMs, refuseWaiting) {
     const { maxSize } = this.status();
     const hosts = this.cluster();
@@ -131,7 +131,7 @@ class Pool extends EventEmitter {
   }
 }
 
-/** The addon has a clock of its own and gives ages; users get dates. */
+/** The addon has a clock of its own, so it gives ages. Users get dates. */
 function describe(hosts) {
   const now = Date.now();
   return hosts.map(({ ageMs, ...host }) => ({ ...host, since: new Date(now - ageMs) }));

@@ -1,8 +1,7 @@
 'use strict';
 
-// The options of a query. Each option is read once, since a getter may give another value the
-// second time. Only the object's own properties count: a property of Object.prototype is not an
-// option.
+// The options of a query. Each option is read once, since a getter may return another value the
+// second time. Only own properties count: a property of Object.prototype is not an option.
 
 const { configurationError } = require('./errors.cjs');
 const { CallOptions } = require('./options.cjs');

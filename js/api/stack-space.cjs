@@ -1,13 +1,13 @@
 'use strict';
 
-// Near the end of the stack any call may throw a RangeError, even between two steps that belong
-// together. So methods of several steps ask for room on the stack before their first step.
+// Near the end of the stack, any call may throw a RangeError, even between two steps that belong
+// together. So a method with several such steps checks the room on the stack before its first step.
 
 /** Each level takes some 120 bytes. */
 const LEVELS = 48;
 
 /**
- * The many arguments make its frame large. V8 inlines no function into itself, so that each level
+ * The many arguments make the frame large. V8 does not inline a function into itself, so each level
  * has a frame.
  */
 function descend(level, a, b, c, d, e, f, g) {

@@ -1,6 +1,6 @@
 'use strict';
 
-// Transactions as users see them: `begin`, and `transaction` with its callback and its retries.
+// Transactions, as users see them: `begin`, and `transaction` with its callback and its retries.
 
 const { setTimeout: sleep } = require('node:timers/promises');
 const contract = require('../transfer/contract.cjs');
@@ -33,15 +33,15 @@ const ISOLATION = new Map([
 
 const MOST_RETRIES = 1000;
 
-/** The wait before another attempt grows from the first to the second number, in milliseconds. */
+/** The wait before another attempt grows from the first number to the second, in milliseconds. */
 const FIRST_BACKOFF = 10;
 const LONGEST_BACKOFF = 1000;
 
 class Transaction {
   #open;
   /**
-   * The Connection of a transaction that began on one, or undefined. It must not be
-   * garbage-collected while the user has the transaction: its lease would be taken back.
+   * The Connection on which a transaction began, or undefined. While the user has the transaction,
+   * the Connection must not be garbage-collected, since its lease would then be taken back.
    */
   // eslint-disable-next-line no-unused-private-class-members -- only held
   #holder;
@@ -94,7 +94,7 @@ class Transaction {
     }
   }
 
-  /** The end of an `await using` block rolls back, unless the block has committed. */
+  /** At the end of an `await using` block, rolls back unless the block has committed. */
   dispose() {
     return this.#open.leave();
   }
@@ -102,10 +102,15 @@ class Transaction {
 
 disposable(Transaction, 'dispose');
 
-/** The view of the transaction that the callback of `savepoint` gets, for as long as it runs. */
+/**
+ * The view of the transaction that the callback of `savepoint` gets, valid as long as the callback
+ * runs.
+ */
 class Savepoint {
   #open;
-  /** The Transaction or Savepoint around it. It must not be garbage-collected before this one. */
+  /**
+   * The Transaction or Savepoint around this one. It must not be garbage-collected before this one.
+   */
   // eslint-disable-next-line no-unused-private-class-members -- only held
   #holder;
   #scope;
@@ -222,8 +227,8 @@ function transactionOn(callback, options, on) {
 }
 
 /**
- * Runs the callback in a transaction, and repeats it while that can help and `retries` allows it.
- * `context` is what the channel for transactions publishes, or null if nobody subscribes.
+ * Runs the callback in a transaction, and repeats it as long as that can help and `retries` allows
+ * it. `context` is what the channel for transactions publishes, or null if nobody subscribes.
  */
 async function attempts(
   callback,
@@ -232,8 +237,8 @@ async function attempts(
   context,
 ) {
   /**
-   * The error of the attempt before. It becomes the cause of the next one's error, if that has no
-   * cause.
+   * The error of the previous attempt. It becomes the cause of the next attempt's error, unless
+   * that error already has a cause.
    */
   let cause;
   let begins = flags;
@@ -254,7 +259,7 @@ async function attempts(
         cause = error;
         if (isStale(error)) begins |= REPEATED;
         if (deadline !== null) deadline.cause = error;
-        // The deadline is the reason why no attempt follows, whenever it passed.
+        // The deadline is why no further attempt follows, whenever it passed.
         if (deadline?.hasPassed) throw withStackFrom(attempts, deadline.error('not-committed'));
       }
       deadline?.resume();
@@ -266,7 +271,7 @@ async function attempts(
   }
 }
 
-/** Gives an error the error of the attempt before as its cause. */
+/** Makes the error of the previous attempt the cause of this error. */
 function because(error, cause) {
   if (cause !== undefined && isError(error) && error.cause === undefined) {
     defineHidden(error, 'cause', cause);
@@ -293,9 +298,9 @@ async function attemptOnce(callback, { lease, holder }, open) {
 }
 
 /**
- * A use of the view after the last `await`. V8 drops variables without a later use from the frame
- * of an optimized function. Without this use the view could be garbage-collected while its
- * transaction runs.
+ * Uses the view after the last `await`. V8 drops variables without a later use from the frame of an
+ * optimized function. Without this use, the view could be garbage-collected while its transaction
+ * runs.
  */
 function keep() {}
 

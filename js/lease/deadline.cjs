@@ -1,21 +1,21 @@
 'use strict';
 
-// The deadline of a transaction: `timeoutMs`, counted from the call to the answer of COMMIT,
-// including the wait for a connection and all attempts, and `signal`, which may end the transaction
-// at any time.
+// The deadline of a transaction, which has two reasons to pass: `timeoutMs` and `signal`.
+// `timeoutMs` runs from the call to the answer of COMMIT, including the wait for a connection and
+// all attempts. `signal` may end the transaction at any time.
 
 const { performance } = require('node:perf_hooks');
 const { clearTimeout, setTimeout } = require('node:timers');
 const { classes, withStackFrom } = require('../api/errors.cjs');
 const { Signals, isAborted } = require('../transfer/signals.cjs');
 
-// Taken when this file is loaded: the fake clock of a test must not keep a deadline from passing.
+// Read when this file is loaded: with a test's fake clock, the deadline might never pass.
 const now = performance.now.bind(performance);
 
 /** `#passed` resolves to this. */
 const PASSED = Symbol('passed');
 
-/** How the transaction ended, by the outcome. */
+/** How the transaction ended, by its outcome. */
 const ENDINGS = {
   'not-sent': 'before it began',
   'not-committed': 'and was rolled back',
@@ -29,7 +29,7 @@ const signals = new Signals((deadline) => deadline.pass());
 class Deadline {
   #timeoutMs;
   #signal;
-  /** On the clock of `performance.now`. */
+  /** The time on the clock of `performance.now`. */
   #endsAt = Infinity;
   #timer;
   /** The object of `Signals` while the user's signal is listened to, or null. */
@@ -41,7 +41,7 @@ class Deadline {
   #resolve;
   #query = undefined;
   hasPassed = false;
-  /** The error of the attempt before, for a transaction that is being repeated. */
+  /** The error of the previous attempt, if the transaction is being repeated. */
   cause = undefined;
   /** Called when the deadline passes; returns the SQL text of the running query. */
   onPassed = null;
@@ -73,7 +73,7 @@ class Deadline {
     }
   }
 
-  /** Another attempt follows the end of a transaction, which has cleared the deadline. */
+  /** Called before another attempt: the end of a transaction clears the deadline. */
   resume() {
     if (this.hasPassed) return;
     this.clear();

@@ -1,17 +1,17 @@
 'use strict';
 
-// One connection that one caller has to itself: for a transaction, or for session work.
+// A connection that one caller has to itself, for a transaction or for session work.
 
 const { performance } = require('node:perf_hooks');
 const { classes, explainRefusal } = require('../api/errors.cjs');
 const { RELEASE } = require('../transfer/contract.cjs').queryFlags;
 
-/** Taken when this file is loaded: fake timers of a test replace it. */
+/** Read when this file is loaded, since a test's fake timers replace it. */
 const now = performance.now.bind(performance);
 
 /**
- * Takes back a lease whose user has dropped it. It holds the lease and not the user's object, which
- * could not be garbage-collected otherwise.
+ * Takes back a lease whose user has dropped it. It references the lease and not the user's object,
+ * since otherwise that object could not be garbage-collected.
  */
 const forgotten = new FinalizationRegistry((lease) => lease.reclaim());
 
@@ -22,39 +22,41 @@ class Lease {
   /** An object whose `stack` shows where the user took the lease. */
   #callSite;
   /**
-   * The addon has the request that ends the transaction. The addon takes the lease back then,
-   * whether the request succeeds or not.
+   * Whether the addon has the request that ends the transaction. The addon takes the lease back
+   * with that request, whether it succeeds or not.
    */
   #isGivenBack = false;
 
-  /** The addon's number of the lease; 0 before it is granted, and after it is given back. */
+  /**
+   * The addon's number of the lease. 0 before the addon grants the lease, and after its release.
+   */
   number = 0;
   /** How many requests have no answer yet. */
   running = 0;
-  /** How many queries were sent on it. */
+  /** How many queries were sent on the lease. */
   asked = 0;
-  /** The SQL text of the query that was sent last. */
+  /** The SQL text of the last query that was sent. */
   lastQuery = undefined;
-  /** The host of its connection, once an error of the server or `locate` has named it. */
+  /** The host of the connection, once a server's error or `locate` has named it. */
   host = undefined;
   /**
-   * `#failure` says with which error the transaction has failed, and `#healed` with which one it
-   * had failed before a savepoint undid that. Both are null or `{ error }`; the error is filled in
-   * when it is made.
+   * `#failure` says with which error the transaction has failed. `#healed` says with which error it
+   * had failed before a savepoint undid that failure. Both are null or `{ error }`, and the error is
+   * filled in when it is made.
    */
   #failure = null;
   #healed = null;
   /** After a deadline has passed, makes the error that the user gets: `(error) => Error`. */
   replaceError = null;
-  /** How long the lease was waited for, in milliseconds, where queries are watched. */
+  /** How long the user waited for the lease, in milliseconds, if queries are watched. */
   waitedMs = 0;
-  /** The number of the open transaction for those who watch; 0 before its first query. */
+  /** The number of the open transaction for those who watch it. 0 before its first query. */
   transaction = 0;
-  /** Its BEGIN, until a query has taken it along: `{ sql, waitedMs }`, or null. */
+  /** The BEGIN that was not reported with a query yet: `{ sql, waitedMs }`, or null. */
   begin = null;
   /** Whether the open transaction was declared read-only. */
   isReadOnly = false;
-  /** The Deadline of the open transaction, or of the last one. */
+  /** The Deadline of the open transaction, or of the last transaction. */
   deadline = null;
 
   /** `what` names the lease in warnings: 'transaction' or 'connection'. */
@@ -64,12 +66,12 @@ class Lease {
     this.#callSite = callSite;
   }
 
-  /** Who watches the pool. */
+  /** The observer of the pool. */
   get observer() {
     return this.#bridge.observer;
   }
 
-  /** `signal` and `timeoutMs` may be undefined; they bound the wait. */
+  /** `signal` and `timeoutMs` limit the wait. Both may be undefined. */
   async acquire(flags, signal, timeoutMs) {
     const isTimed = this.#what === 'transaction' && this.observer.watchesQueries;
     const startedAt = isTimed ? now() : 0;
@@ -84,7 +86,7 @@ class Lease {
   }
 
   /**
-   * `holder` is the user's object. When it is garbage-collected, the user can't give the lease back
+   * `holder` is the user's object. After it is garbage-collected, the user can't release the lease
    * any more.
    */
   heldBy(holder) {
@@ -92,9 +94,10 @@ class Lease {
   }
 
   /**
-   * `place` is what the query is a part of, a Scope or the session work of a connection; null for a
-   * statement of this package. `place.check(sql)` throws if it takes no more queries. Each answer
-   * is reported to it, and it may change the error that the user gets (`explain`).
+   * `place` is the part of the lease to which the query belongs: a Scope, or the session work of a
+   * connection. It is null for a statement of this package. `place.check(sql)` throws if the place
+   * takes no more queries. Each answer is reported to `place`, which may change the error that the
+   * user gets (`explain`).
    */
   query(sql, params, options, flags, place = null) {
     this.check(null, sql);
@@ -106,30 +109,30 @@ class Lease {
   }
 
   /**
-   * Called right before a query is written, too: code of the caller's that ran while the query was
-   * read (a getter, `toJSON`, a signal) may have ended its place or the lease.
+   * Called before a query is written, too. Code of the caller's that runs while the query is read
+   * (a getter, `toJSON`, a signal) may end the query's place or the lease.
    */
   check(place, sql) {
     if (place !== null) place.check(sql);
-    // The addon would run a query without a number on any connection of the pool.
+    // Without a lease's number, the addon would run the query on any connection of the pool.
     if (this.number === 0) throw closedError(sql);
   }
 
-  /** The host of the connection, or the last known one: for errors that this package makes. */
+  /** The host of the connection, or the last known host, for errors that this package makes. */
   locate() {
     if (this.number !== 0) this.host = this.#bridge.leaseHost(this) ?? this.host;
     return this.host;
   }
 
   /**
-   * Cancels the calls of the transaction that run on the lease, and drops those that wait for it.
-   * The pool never cancels a COMMIT, and closes its connection instead.
+   * Cancels the calls of the transaction that run on the lease or wait for it. The pool never
+   * cancels a COMMIT, but closes its connection.
    */
   cancel() {
     if (this.number !== 0) this.#bridge.cancelLease(this);
   }
 
-  /** `destroy` closes the connection; the calls that run on it fail. */
+  /** `destroy` closes the connection. Calls that run on it fail. */
   release(destroy) {
     if (this.number === 0) return;
     this.#bridge.release(this, destroy);
@@ -137,8 +140,8 @@ class Lease {
   }
 
   /**
-   * The user has ended the transaction. Takes the lease back if the request that gives it back
-   * could not be made.
+   * Called when the user has ended the transaction. Releases the lease if the request that would
+   * have released it could not be made.
    */
   ended() {
     if (!this.#isGivenBack) this.release(true);
@@ -151,7 +154,7 @@ class Lease {
     this.deadline?.clear();
   }
 
-  /** A transaction begins: errors of earlier ones do not count. */
+  /** A transaction begins, so errors of earlier transactions no longer count. */
   begins() {
     this.#failure = null;
     this.#healed = null;
@@ -160,13 +163,16 @@ class Lease {
     this.begin = null;
   }
 
-  /** A query has failed, and so the transaction has, unless it had failed before. */
+  /**
+   * Called when a query has failed. The transaction has failed too, unless it had failed before.
+   */
   failed() {
     return (this.#failure ??= { error: null });
   }
 
   /**
-   * A query has succeeded: the transaction has not failed, or a savepoint has undone the failure.
+   * Called when a query has succeeded: either the transaction has not failed, or a savepoint has
+   * undone the failure.
    */
   succeeded() {
     if (this.#failure === null) return;
@@ -187,7 +193,7 @@ class Lease {
     return this.number !== 0 && this.#bridge.leaseIsAlive(this);
   }
 
-  /** Whether the user has begun a transaction by a statement. */
+  /** Whether a statement of the user's has begun a transaction. */
   get isInOwnTransaction() {
     return this.number !== 0 && this.#bridge.leaseIsInOwnTransaction(this);
   }
@@ -216,13 +222,13 @@ class Lease {
   }
 
   /**
-   * The error that the user gets for `error`; called in the stack of the caller that awaits it.
-   * `failure` is the result of `failed` for the error, or null if the transaction goes on. `place` is
-   * what the query was a part of.
+   * The error that the user gets for `error`. Called in the stack of the caller that awaits the
+   * error. `failure` is the result of `failed` for the error, or null if the transaction continues.
+   * `place` is the part of the lease to which the query belongs.
    */
   explain(error, failure, place) {
     this.host ??= error.host;
-    // The user of a connection has asked it in front of the transaction, or behind it.
+    // The user of a connection has made this call before or after the transaction.
     if (place !== null && !place.isInTransaction) return error;
     if (this.replaceError !== null) return this.replaceError(error);
     explainRefusal(error, this.isReadOnly);
@@ -234,7 +240,7 @@ class Lease {
     return error;
   }
 
-  /** The user has dropped the lease without giving it back. */
+  /** Called when the user has dropped the lease without releasing it. */
   async reclaim() {
     await this.idle();
     // A caller that awaits the end of a transaction may drop its view.
@@ -243,7 +249,10 @@ class Lease {
     this.warn(`was never ${this.#what === 'transaction' ? 'finished' : 'released'}`);
   }
 
-  /** The warning shows where the user took the lease, because no caller awaits an error. */
+  /**
+   * The warning shows where the user took the lease, because there is no caller that awaits an
+   * error.
+   */
   warn(why) {
     const isTransaction = this.#what === 'transaction';
     process.emitWarning(`a ${this.#what} ${why}: its connection was taken back`, {
@@ -269,7 +278,7 @@ function closedError(query) {
  */
 const ABORTED = '25P02';
 
-/** A property that is not enumerable, as JavaScript's own `cause`. */
+/** Defines a property that is not enumerable, like JavaScript's own `cause`. */
 function defineHidden(object, name, value) {
   Object.defineProperty(object, name, { value, writable: true, configurable: true });
 }

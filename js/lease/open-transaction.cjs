@@ -1,11 +1,11 @@
 'use strict';
 
-// One transaction between BEGIN and its end. The addon sends BEGIN in front of the first statement,
-// and a transaction without any statement ends without a round trip.
+// One transaction between BEGIN and its end. The addon sends BEGIN before the first statement. A
+// transaction without any statement ends without a round trip.
 //
-// Savepoints are a stack, for the server and for this file. A query for any savepoint but the
-// innermost would run inside the innermost one, and be undone with it after its caller got a
-// successful answer. So such a query is refused at once.
+// Savepoints are a stack, in the server as in this file. A query for a savepoint that is not the
+// innermost would still run inside the innermost savepoint, and would be undone with it, although
+// its caller got a successful answer. So such a query is refused at once.
 
 const { COMMIT, END, HURRIED, BEGIN_READ_ONLY } = require('../transfer/contract.cjs').queryFlags;
 const { classes, isError, settleOutcome, withStackFrom } = require('../api/errors.cjs');
@@ -20,22 +20,24 @@ const {
   rolledBackError,
 } = require('./transaction-errors.cjs');
 
-/** The transaction itself, or one of its savepoints, as a part of which a view sends queries. */
+/** The transaction itself or one of its savepoints. A view sends its queries as part of a scope. */
 class Scope {
   isInTransaction = true;
   #open;
-  /** The scope around it; null for the transaction itself. */
+  /** The scope around this scope. Null for the transaction itself. */
   outer;
   depth;
   name;
-  /** The scope takes no more queries: its callback is done, or the scope around it has ended. */
+  /**
+   * The scope takes no more queries, because its callback is done or the scope around it has ended.
+   */
   isOver = false;
   /**
-   * The view that the callback has, as long as it runs. So the view of a running callback is not
+   * The view that the callback uses. It is kept while the callback runs, so that it is not
    * garbage-collected.
    */
   view = null;
-  /** The error for which the scope can't be kept: work that failed inside of it was not undone. */
+  /** The error that makes it impossible to keep the scope: failed work inside it was not undone. */
   brokenBy = null;
 
   constructor(open, outer, depth) {
@@ -45,7 +47,7 @@ class Scope {
     this.name = `hyperion_${depth}`;
   }
 
-  /** Throws if the scope takes no query now. */
+  /** Throws if the scope does not take a query now. */
   check(sql) {
     this.#open.check(this, sql);
   }
@@ -73,38 +75,38 @@ class OpenTransaction {
   #askedBefore;
   #isCommitting = false;
   /**
-   * The transaction was given up during a COMMIT, or after a COMMIT that its user wrote as a
+   * The transaction was given up during a COMMIT, or after its user had sent a COMMIT as a
    * statement.
    */
   #isUnknown = false;
   /**
-   * The scope in which the next query runs. A savepoint is the innermost until the server has ended
-   * it.
+   * The scope in which the next query runs. A savepoint stays the innermost scope until the server
+   * has ended it.
    */
   #innermost;
   /** Whether the user has called `rollback`. */
   #isWanted = false;
-  /** The addon's error for a ROLLBACK behind a statement that may have committed, or null. */
+  /** The addon's error for a ROLLBACK after a statement that may have committed, or null. */
   #committedBefore = null;
-  /** The error for which it was rolled back instead of committed. */
+  /** The error because of which the transaction was rolled back instead of committed. */
   #refusal = null;
   /** Settles when the server has answered COMMIT or ROLLBACK. */
   #ended = null;
-  /** Resolves when nothing of the transaction is to be sent any more. Never rejects. */
+  /** Resolves when nothing more of the transaction will be sent. Never rejects. */
   #closed = null;
-  /** As the lease's; it stays when the lease's is reset. */
+  /** The same function as the lease's. It stays when the lease's is reset. */
   #replaceError = null;
 
   isOpen = true;
-  /** Nothing of the transaction is to be sent any more. */
+  /** Whether nothing more of the transaction will be sent. */
   isClosed = false;
   /** The scope of the transaction itself. */
   root = new Scope(this, null, 0);
-  /** The COMMIT of `commit` may have been applied, although it failed. */
+  /** The COMMIT of `commit` may have taken effect although it failed. */
   #commitMayStand = false;
   /**
-   * A statement of the user's has committed what was done before it, or may have, and the server
-   * may be in a transaction again: COMMIT AND CHAIN, or `COMMIT; BEGIN` in one text.
+   * A statement of the user's has committed the work before it, or may have, and the server may be
+   * in a transaction again: COMMIT AND CHAIN, or `COMMIT; BEGIN` in one text.
    */
   #hasCommitted = false;
 
@@ -122,40 +124,41 @@ class OpenTransaction {
   }
 
   /**
-   * The work of the callback may be committed, although the call failed. A retry could do the work
-   * twice.
+   * Whether the work of the callback may be committed although the call failed. A retry could then
+   * do the work twice.
    */
   get mayStand() {
     return this.#commitMayStand || this.#hasCommitted;
   }
 
   /**
-   * Called for each answered command of the user's. `earlier` has the results of those before it in
-   * the same text, or is null. Behind a ROLLBACK there, code can commit.
+   * Called for each answered command of the user's. `earlier` has the results of the commands
+   * before it in the same text, or is null. If one of them is a ROLLBACK, code that runs after it
+   * can commit.
    */
   completed(command, earlier) {
     const isOutside = () => earlier?.some((result) => result.command === 'ROLLBACK') === true;
     if (COMMITS.has(command) || (RUNS_CODE.has(command) && isOutside())) this.#hasCommitted = true;
   }
 
-  /** Called for each error of the user's statements that says 'unknown'. */
+  /** Called for each error of the user's statements with the outcome 'unknown'. */
   failedUnknown() {
     this.#hasCommitted = true;
   }
 
-  /** What the user gets for an error of a statement. */
+  /** The error that the user gets for an error of a statement. */
   explain(error) {
     return this.#hasCommitted ? withUnknownOutcome(error) : error;
   }
 
-  /** Throws if `scope` is over, or if a savepoint inside of it is open. */
+  /** Throws if `scope` is over, or if a savepoint inside it is open. */
   check(scope, sql) {
     if (scope.isOver) throw finishedScopeError(sql);
     if (!this.isOpen) throw this.#finishedError(sql);
     if (scope !== this.#innermost) throw overlapError(sql);
   }
 
-  /** `scope` is that of the view whose method was called. */
+  /** `scope` is the scope of the view whose method was called. */
   query(scope, sql, params, options) {
     this.check(scope, sql);
     return this.#lease.query(sql, params, options, this.#flags, scope);
@@ -164,7 +167,7 @@ class OpenTransaction {
   /** The stack of an error begins at the function that awaits `method`. */
   async commit(method = this.commit) {
     if (!this.isOpen) throw withStackFrom(method, await this.#over('COMMIT'));
-    // A commit would keep a part of work that belongs together.
+    // COMMIT would keep only a part of work that belongs together.
     if (this.root.brokenBy !== null || this.#innermost !== this.root) {
       this.#lease.locate();
       this.#refusal =
@@ -187,7 +190,9 @@ class OpenTransaction {
     if (command === 'ROLLBACK') throw this.explain(rolledBackError(this.#lease.failure));
   }
 
-  /** Called for the user. A transaction whose callback calls this has not failed. */
+  /**
+   * Called for the user. If the callback of a transaction calls it, the transaction has not failed.
+   */
   async rollback() {
     if (!this.isOpen) throw withStackFrom(this.rollback, await this.#over('ROLLBACK'));
     this.#isWanted = true;
@@ -203,7 +208,7 @@ class OpenTransaction {
     return this.#close(this.#rollback());
   }
 
-  /** Rolls back an open transaction, and waits for a COMMIT or ROLLBACK that is under way. */
+  /** Rolls back an open transaction, or waits for a COMMIT or ROLLBACK that is in flight. */
   async leave() {
     if (!this.isOpen) return void (await this.#ended?.catch(() => {}));
     this.#isWanted = true;
@@ -211,8 +216,8 @@ class OpenTransaction {
   }
 
   /**
-   * Called when the connection is released. Rolls back an open transaction, although its user has
-   * not asked for that.
+   * Called when the connection is released. Rolls back an open transaction even though its user has
+   * not asked for it.
    */
   async abandon() {
     if (this.isOpen) await this.#rollBack().catch(() => {});
@@ -220,8 +225,8 @@ class OpenTransaction {
   }
 
   /**
-   * Resolves when nothing of the transaction is to be sent any more. Only then another transaction
-   * may begin on the connection.
+   * Resolves when nothing more of the transaction will be sent. Only then may another transaction
+   * begin on the connection.
    */
   async whenClosed() {
     await this.#closed;
@@ -250,8 +255,8 @@ class OpenTransaction {
   }
 
   /**
-   * Called after the callback threw. The caller gets the exception of the callback, whatever the
-   * rollback results in.
+   * Called after the callback threw. The caller gets the callback's exception, whatever the result
+   * of the rollback.
    */
   async rollBackBecause(thrown) {
     try {
@@ -290,13 +295,13 @@ class OpenTransaction {
   }
 
   /**
-   * Runs the callback in a savepoint inside of `outer`; the caller has called `check` before.
-   * `make` makes the view of the savepoint for the callback.
+   * Runs the callback in a savepoint inside `outer`. The caller has called `check` before. `make`
+   * makes the view of the savepoint for the callback.
    */
   async savepoint(outer, callback, make) {
     const scope = new Scope(this, outer, outer.depth + 1);
     this.#innermost = scope;
-    // Not awaited here: if it fails, the queries behind it fail for the same reason.
+    // Not awaited here: if SAVEPOINT fails, the queries after it fail for the same reason.
     const opened = this.#tryTo(`SAVEPOINT ${scope.name}`);
     try {
       scope.view = make(scope);
@@ -333,16 +338,16 @@ class OpenTransaction {
     if (error !== null) throw withStackFrom(this.savepoint, error);
   }
 
-  /** Undoes the work of a callback that has failed. The scope around it goes on. */
+  /** Undoes the work of a callback that has failed. The scope around it continues. */
   async #undo(scope, opened, thrown) {
-    // The scope around it has ended and has undone it, or the transaction has.
+    // The scope around this savepoint, or the transaction, has ended and has undone it.
     if (!this.#holds(scope)) return;
     scope.isOver = true;
     const unopened = await opened;
     if (!this.isOpen) return;
     if (unopened !== null) {
       // If the transaction had failed before, the server refused all statements of the callback,
-      // and there is nothing to undo. Otherwise they ran outside of a savepoint.
+      // and there is nothing to undo. Otherwise the statements ran outside a savepoint.
       if (unopened.transactionFailed !== true) scope.outer.brokenBy ??= unopened;
       return;
     }
@@ -354,12 +359,12 @@ class OpenTransaction {
     const error = (await undone) ?? (await released);
     await released;
     if (error === null || !this.isOpen) return;
-    // The scope around it can't be kept any more: its end undoes both.
+    // The scope around it can't be kept any more. Ending that scope undoes both.
     scope.outer.brokenBy ??= error;
     suppress(thrown, error);
   }
 
-  /** Whether the savepoint is still open, so that neither it nor a scope around it has ended. */
+  /** Whether the savepoint is still open: neither it nor a scope around it has ended. */
   #holds(scope) {
     if (!this.isOpen) return false;
     for (let open = this.#innermost; open !== null; open = open.outer) {
@@ -369,8 +374,8 @@ class OpenTransaction {
   }
 
   /**
-   * Resolves to the error, or to null. So callers can await several of these, and no rejection is
-   * left unhandled.
+   * Resolves to the error, or to null. So callers can await several of these promises, and no
+   * rejection stays unhandled.
    */
   async #tryTo(sql) {
     try {
@@ -410,7 +415,7 @@ class OpenTransaction {
         return;
       }
       this.#lease.release(true);
-      // The end of the pool has rolled it back.
+      // Ending the pool has rolled the transaction back.
       if (error.code === POOL_CLOSED && error.outcome === 'not-committed') return;
       throw error;
     }
@@ -421,7 +426,7 @@ class OpenTransaction {
   }
 
   /**
-   * The request of `ended` also gives the connection back, unless its user keeps the connection.
+   * The request of `ended` also releases the connection, unless its user keeps the connection.
    */
   #close(ended) {
     this.isOpen = false;
@@ -465,17 +470,17 @@ class OpenTransaction {
     this.#isUnknown ||= this.#hasCommitted;
     this.#replaceError = (cause) => {
       const { code, outcome, query, host = this.#lease.host } = cause;
-      // True for a COMMIT that the user wrote as a statement, too.
+      // Also true for a COMMIT that the user sent as a statement.
       this.#isUnknown ||= outcome === 'unknown';
       if (this.#isUnknown) return deadline.error('unknown', { query, host });
       if (code === OVER && query === 'ROLLBACK') return cause;
       if (!this.#isCommitting) return deadline.error('not-committed', { query, host });
-      // The server has answered the COMMIT all the same, or the pool has never sent it.
+      // The server has answered the COMMIT nevertheless, or the pool has never sent it.
       return code === GIVEN_UP ? deadline.error('not-committed', { query, host }) : cause;
     };
     this.#lease.replaceError = this.#replaceError;
     const { running, asked, lastQuery } = this.#lease;
-    // Queries that its user has asked in front of the transaction go on.
+    // Calls that the user made before the transaction continue.
     const isAtWork = running > 0 && asked > this.#askedBefore;
     if (isAtWork) this.#lease.cancel();
     if (this.isOpen) this.#rollBack().catch(nothing);
@@ -500,17 +505,20 @@ class OpenTransaction {
   }
 }
 
-/** The addon's code for a query that was given up with its transaction. */
+/** The addon's code for a query that was canceled with its transaction. */
 const GIVEN_UP = 'HYPERION_ABORTED';
 
 const POOL_CLOSED = 'HYPERION_POOL_CLOSED';
 
-/** The tags of commands that commit what was done before them in the transaction. */
+/** The command tags of statements that commit the earlier work of the transaction. */
 const COMMITS = new Set(['COMMIT', 'PREPARE TRANSACTION']);
-/** The tags of commands that run code, which can commit outside of a transaction block. */
+/** The command tags of statements that run code, which can commit outside a transaction block. */
 const RUNS_CODE = new Set(['CALL', 'DO']);
 
-/** An error of a call whose work may stand, all or in part, whatever came of its last statement. */
+/**
+ * The error of a call whose work may be committed, in whole or in part, whatever the result of its
+ * last statement.
+ */
 function withUnknownOutcome(error) {
   if (error instanceof classes.HyperionError && Object.isExtensible(error)) {
     error.outcome = 'unknown';
@@ -519,8 +527,8 @@ function withUnknownOutcome(error) {
 }
 
 /**
- * The server is in no transaction any more: a statement has ended this one. A ROLLBACK gets this
- * error only if what was done in the transaction may be committed.
+ * A statement has ended the transaction, so the server is no longer in it. A ROLLBACK gets this
+ * error only if the work of the transaction may be committed.
  */
 const OVER = 'HYPERION_TRANSACTION_OVER';
 

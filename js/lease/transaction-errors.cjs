@@ -36,7 +36,9 @@ function openSavepointError() {
   });
 }
 
-/** A query outside of the innermost savepoint, or a savepoint that ended before an inner one. */
+/**
+ * For a query outside the innermost savepoint, or a savepoint that ended before an inner savepoint.
+ */
 function overlapError(query, outcome = 'not-sent') {
   const message =
     outcome === 'not-sent'
@@ -70,7 +72,7 @@ function endedAroundError() {
   });
 }
 
-/** For a transaction that was rolled back, and not by its callback. */
+/** For a transaction that was rolled back, but not by its callback. */
 function releasedError() {
   const message =
     'the transaction was rolled back before its callback was done, because its connection was released: await the ' +

@@ -1,11 +1,11 @@
 'use strict';
 
-// Reads the headers of programs and libraries of Linux, as far as this package needs them: a few
-// bytes of each.
+// Reads the headers of Linux programs and libraries, as far as this package needs them: a few bytes
+// of each.
 
 const fs = require('node:fs');
 
-/** For 64 bits: the sizes of the file's header, of a segment's and of a section's. */
+/** For 64 bits, the sizes of the file's header, a segment's header and a section's header. */
 const [HEADER, SEGMENT, SECTION] = [64, 56, 64];
 const MAGIC = 0x464c457f;
 const [BITS_64, LITTLE_ENDIAN] = [2, 1];
@@ -56,7 +56,9 @@ function read(size, bytesAt) {
   return found;
 }
 
-/** The headers of sections, if any, are at the end, and only the first is empty. */
+/**
+ * The headers of sections, if there are any, are at the end of the file. Only the first is empty.
+ */
 function endsFilled(header, size, bytesAt) {
   const count = header.readUInt16LE(60);
   const end = Number(header.readBigUInt64LE(40)) + count * SECTION;

@@ -1,6 +1,6 @@
 'use strict';
 
-// Finds and loads the addon, or says clearly why there is none. Nothing native is loaded before.
+// Finds and loads the addon, or explains why there is none. Nothing native is loaded before that.
 
 const path = require('node:path');
 const { REMEDY } = require('./bundled.cjs');
@@ -40,7 +40,7 @@ function load({ versions, platform, arch }) {
 
 function wrongRuntime(versions) {
   if (Object.hasOwn(versions, 'bun')) {
-    // Bun ends the process when an addon uses uv_poll.
+    // Bun aborts the process when an addon uses uv_poll.
     return `hyperiondb-client does not run in Bun (${versions.bun}), which lacks uv_poll: use Node.js`;
   }
   if (Object.hasOwn(versions, 'deno')) {
@@ -55,9 +55,9 @@ function wrongRuntime(versions) {
 }
 
 /**
- * A binary for the other C library usually does not load, and the search goes on. So the C library
- * is looked up only if both binaries are there, or if the system has musl. musl may load a binary
- * for glibc, and such a binary is untested there.
+ * A binary for the other C library usually does not load, and the search continues. So this looks
+ * up the C library only if both binaries are there, or if the system has musl. musl may load a
+ * binary for glibc, which is not tested there.
  */
 function fitting(possible, source, arch) {
   const [gnu, musl] = possible;
@@ -68,7 +68,7 @@ function fitting(possible, source, arch) {
   return [runsMusl ? musl : gnu];
 }
 
-/** The binary that `npm run build` puts beside package.json. */
+/** The binary that `npm run build` writes next to package.json. */
 const BUILT = {
   name: (abi) => path.join(folder(), '..', '..', `hyperiondb-client.${abi}.node`),
   isThere: (abi) => isThere(BUILT.name(abi)),
@@ -87,7 +87,7 @@ const INSTALLED = {
   name: (abi) => `hyperiondb-client-${abi}`,
   isThere: (abi) => isInstalled(INSTALLED.name(abi)),
   /**
-   * The names are literals inside of `try`. So bundlers and file tracers see them, and accept that
+   * The names are literals inside `try`. So bundlers and file tracers see them, and accept that
    * most of them are missing.
    */
   load(abi, failed) {
@@ -147,7 +147,7 @@ function isReady(about, abi) {
 
 /**
  * The file that Node will load for a package. Undefined in a bundle, which may have moved the file,
- * and with another loader that knows better than Node where it is.
+ * and if another loader than Node's decides where the file is.
  */
 function fileOf(abi) {
   if (isBundled()) return undefined;
@@ -159,7 +159,7 @@ function fileOf(abi) {
 }
 
 /**
- * Checks that an addon is the other half of this package, of the same version: the two share
+ * Checks that an addon belongs to this package, and has the same version, since the two share
  * memory.
  */
 function checked(found) {
@@ -199,7 +199,7 @@ function remedy(platform, arch, failures) {
       'readable, for this C library, and on a file system that is not mounted noexec.'
     );
   }
-  // In `dependencies` it would keep the app from being installed on other platforms.
+  // In `dependencies`, the package would prevent the app from being installed on other platforms.
   const forNow = `\`npm install --no-save ${INSTALLED.name(abi)}@${version}\``;
   const forGood = 'remove node_modules and package-lock.json and run `npm install` on this one';
   const other = PUBLISHED.find((each) => each !== abi && INSTALLED.isThere(each));
@@ -226,7 +226,7 @@ function remedy(platform, arch, failures) {
 
 const isRefused = ({ error }) => error.code === 'ERR_DLOPEN_FAILED';
 
-/** Whether a part of the published package is missing: a piece of a file, or a whole file. */
+/** Whether a part of the published package is missing: a file, or the rest of a file. */
 function isDamaged(failure) {
   const { name, error } = failure;
   if (error instanceof Incomplete) return true;
@@ -244,7 +244,7 @@ function isInstalled(name) {
   }
 }
 
-/** How many bytes of a binary are there, if its package says how many there were. */
+/** How many bytes of a binary are missing, if its package says how many there were. */
 function shortfall({ abi, name }) {
   let published;
   try {
@@ -257,8 +257,8 @@ function shortfall({ abi, name }) {
 }
 
 /**
- * Whether a bundler has put this file into another one, so that the folder of the package is not
- * around it.
+ * Whether a bundler has put this file into another file, so that the package's folder is not around
+ * it.
  */
 function isBundled() {
   try {
@@ -268,7 +268,7 @@ function isBundled() {
   }
 }
 
-/** The folder of this file; a bundle of ES modules has no such name. */
+/** The folder of this file. In a bundle of ES modules, no such name is defined. */
 function folder() {
   return typeof __dirname === 'string' ? __dirname : '';
 }

@@ -1,11 +1,11 @@
 'use strict';
 
-// The binaries that there are, by the names that napi-rs gives them.
+// The binaries that exist, by the names that napi-rs gives them.
 
 const fs = require('node:fs');
 const { readElf } = require('./elf.cjs');
 
-/** The published ones, each as the package `hyperiondb-client-<abi>`. */
+/** The published binaries, each as the package `hyperiondb-client-<abi>`. */
 const PUBLISHED = Object.freeze([
   'darwin-arm64',
   'darwin-x64',
@@ -17,8 +17,8 @@ const PUBLISHED = Object.freeze([
 ]);
 
 /**
- * The binaries that a platform may run. On Linux it depends on the C library, glibc or musl, which
- * `process.arch` does not show.
+ * The binaries that a platform may run. On Linux this depends on the C library, glibc or musl,
+ * which `process.arch` does not show.
  */
 function abis(platform, arch) {
   if (platform === 'linux') return [`linux-${arch}-gnu`, `linux-${arch}-musl`];
@@ -32,7 +32,7 @@ function ownAbi({ platform, arch } = process) {
 }
 
 /**
- * Whether musl is on this machine, even if this process does not use it: its loader has a fixed
+ * Whether musl is on this machine, even if this process does not use it. musl's loader has a fixed
  * path.
  */
 function hasMusl(arch) {
@@ -58,7 +58,7 @@ function sizeOf(file) {
   }
 }
 
-/** Undefined if it is not known. */
+/** Whether this process uses musl. Undefined if that is not known. */
 function isMusl() {
   // The program that loads Node's libraries shows the C library. Node's report names it too, but
   // before 20.13 the report looks up the names of all network peers.

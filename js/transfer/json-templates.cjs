@@ -176,7 +176,7 @@ function literalCode(piece) {
  *
  * @param {string} document valid JSON, without unusual characters
  * @returns {null |
- * ((text: string, start: number, stop: number, count: number) => null | unknown[])}
+ *   ((text: string, start: number, stop: number, count: number) => null | unknown[])}
  */
 function compileTemplate(document) {
   if (document.length > LONGEST_DOCUMENT) return null;
