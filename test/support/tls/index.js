@@ -99,6 +99,51 @@ export async function watch(t, port) {
   return { port: own, began, isEncrypted: (bytes) => SSL_REQUEST.equals(bytes.subarray(0, 8)) };
 }
 
+/**
+ * Passes on so many bytes of one direction, and ends the connection then. `passed` has how many
+ * bytes of either direction each connection has passed on.
+ * @param {object} t
+ * @param {number} port
+ * @param {object} cut
+ * @param {'client' | 'server'} cut.from whose bytes are counted
+ * @param {number} cut.after how many of them are passed on
+ * @param {'end' | 'reset' | 'stall'} cut.how what follows
+ * @param {number} [cut.connections] how many connections are cut; by default all
+ */
+export async function cutting(t, port, { from, after, how, connections = Infinity }) {
+  const passed = [];
+  const own = await listen(t, (client) => {
+    const counts = { client: 0, server: 0 };
+    const isCut = passed.push(counts) <= connections;
+    const server = net.connect(port, '127.0.0.1');
+    const finish = () => {
+      server.destroy();
+      if (how === 'reset') client.resetAndDestroy();
+      else client.end();
+    };
+    const pass = (name, source, target) => {
+      source.on('data', (bytes) => {
+        const left = isCut && name === from ? after - counts[name] : Infinity;
+        const part = bytes.subarray(0, left);
+        counts[name] += part.length;
+        if (bytes.length < left) return target.write(part);
+        source.pause();
+        target.write(part, how === 'stall' ? undefined : finish);
+      });
+    };
+    pass('client', client, server);
+    pass('server', server, client);
+    server.on('error', () => client.destroy());
+    server.on('close', () => how !== 'stall' && client.end());
+    client.on('close', () => server.destroy());
+    if (isCut && after === 0) {
+      server.pause();
+      if (how !== 'stall') finish();
+    }
+  });
+  return { port: own, passed };
+}
+
 /** Answers the request for TLS as `answer(socket, count)` says. */
 export function answering(t, answer) {
   let count = 0;
