@@ -526,6 +526,17 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
    */
   connect(options?: ConnectOptions | null): Promise<Connection>;
   status(): PoolStatus;
+  /**
+   * `status()` and `cluster()` in Prometheus' text format (version 0.0.4), for a handler of
+   * `/metrics`. Times are in seconds. The label `pool` is the option `name`, or else the database.
+   * The metrics of further pools of the process come in the same families, as the format wants it:
+   * give those pools names of their own.
+   *
+   * @example
+   * response.setHeader('content-type', 'text/plain; version=0.0.4');
+   * response.end(pool.prometheus());
+   */
+  prometheus(...others: Pool[]): string;
   /** Each host, in the order of the list, as the pool knows it at this moment. */
   cluster(): HostStatus[];
   /**

@@ -2,8 +2,57 @@
  * What a pool tells of itself and of its hosts: by `status()`, by `cluster()` and by its events.
  */
 
-/** The counts of one moment. */
-export interface PoolStatus {
+/**
+ * How long something took, in milliseconds, since the pool was created (of a host, since it came into
+ * the list). A percentile is at most 7% too high; `max` is exact. All are 0 if `count` is.
+ */
+export interface DurationSummary {
+  count: number;
+  p50: number;
+  p90: number;
+  p99: number;
+  max: number;
+}
+
+/**
+ * Why a session was closed.
+ *
+ * - `lost`: the server or the network ended it.
+ * - `dropped`: the pool gave it up (its host is silent, a cancel had no answer ...), or its caller
+ *   did.
+ * - `idle`: it was free for `idleTimeoutMs`.
+ * - `expired`: it reached `maxLifetimeMs` or `maxUses`.
+ * - `unneeded`: its host does not serve, or has more than its share; or it had asked a host for its
+ *   role, and nobody needs to know that any more.
+ * - `ended`: the pool was ended.
+ */
+export type CloseReason = 'lost' | 'dropped' | 'idle' | 'expired' | 'unneeded' | 'ended';
+
+/** What is counted of one host, and of all. */
+export interface SessionCounters {
+  /**
+   * How often a call got a connection: each `pool.query`, each transaction, and each
+   * `pool.connect()`. The same as `waitMs.count`.
+   */
+  acquired: number;
+  /** Sessions that were logged in, those included that only ask a host for its role. */
+  created: number;
+  /** Sessions that were logged in and are closed. `created` less all of these are open. */
+  closed: Record<CloseReason, number>;
+  /** How long calls waited for a connection, those that got one. */
+  waitMs: DurationSummary;
+  /**
+   * How long queries took that were answered, from the moment that they were sent, those of
+   * transactions included.
+   */
+  queryMs: DurationSummary;
+}
+
+/**
+ * The counts of one moment, and what was counted since the pool was created. Asking costs some 20
+ * µs, and the counting a few nanoseconds a query. After `pool.end()` the numbers stay.
+ */
+export interface PoolStatus extends SessionCounters {
   /** `poolSize`. */
   maxSize: number;
   /** Connections that are logged in. */
@@ -13,6 +62,25 @@ export interface PoolStatus {
   inUse: number;
   /** Queries that have no connection yet. */
   waiting: number;
+  /**
+   * `acquire`: calls that got no connection within `acquireTimeoutMs`. `query`: calls that ended by
+   * a `timeoutMs` or `queryTimeoutMs`.
+   */
+  timeouts: { acquire: number; query: number };
+  /** Calls that ended with an error, timeouts and refused ones included. */
+  failed: number;
+  /** How often a call was sent once more: after a loss, a fence, or a changed type. */
+  resent: number;
+  /** CancelRequests that were sent to servers. */
+  cancelled: number;
+  /** How often another host took over from the one that served (event `primary`). */
+  failovers: number;
+  /** The number of each of these events. */
+  fences: number;
+  rivals: number;
+  rewinds: number;
+  /** The hosts that have had a session, in the order of the list. */
+  hosts: (SessionCounters & { host: string })[];
 }
 
 /**
@@ -89,6 +157,39 @@ export interface PoolEvents {
    * harm.
    */
   error: [error: Error];
+  /**
+   * A host has logged a session in, for queries or to be asked for its role. `durationMs` is from the
+   * first attempt to connect to the end of the login. `address` is an IP address, and `null` for
+   * Unix sockets. `tls` is that of `cluster()`.
+   */
+  connect: [
+    event: {
+      host: string;
+      address: string | null;
+      role: HostRole;
+      durationMs: number;
+      tls: HostStatus['tls'];
+    },
+  ];
+  /** A session is closed that was logged in. `error` says why, where something went wrong. */
+  remove: [event: { host: string; reason: CloseReason; error: HostError | null; ageMs: number }];
+  /**
+   * A caller has got a connection to itself, by `transaction`, `begin` or `connect`. `pool.query`
+   * has no such event. Listen before the caller asks.
+   */
+  acquire: [event: { host: string | null; what: 'transaction' | 'connection'; waitMs: number }];
+  /**
+   * The caller of an `acquire` gave the connection back: its transaction is `finished`, it was
+   * `released`, or it was `destroyed` because nothing else would have been safe.
+   */
+  release: [
+    event: {
+      host: string | null;
+      what: 'transaction' | 'connection';
+      heldMs: number;
+      reason: 'finished' | 'released' | 'destroyed';
+    },
+  ];
   /**
    * In the modes in which one host serves: another one serves now. `outageMs` is for how long none
    * did while the pool looked for one.

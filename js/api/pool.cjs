@@ -6,11 +6,20 @@ const { EventEmitter } = require('node:events');
 const { inspect } = require('node:util');
 const { Bridge } = require('../transfer/bridge.cjs');
 const { connect } = require('./connection.cjs');
-const { callSiteOf, disposable, rejection, withStackFrom } = require('./errors.cjs');
+const {
+  callSiteOf,
+  configurationError,
+  disposable,
+  rejection,
+  withStackFrom,
+} = require('./errors.cjs');
 const { CallOptions, isGiven } = require('./options.cjs');
 const { translateValue } = require('./pool-options.cjs');
 const { channels } = require('../observe/channels.cjs');
+const { LeaseEvents } = require('../observe/lease-events.cjs');
 const { Observer } = require('../observe/observer.cjs');
+const { statusOf } = require('../observe/pool-status.cjs');
+const { expose } = require('../observe/prometheus.cjs');
 const { needStackSpace } = require('./stack-space.cjs');
 const { begin, transaction } = require('./transaction.cjs');
 
@@ -19,16 +28,22 @@ class Pool extends EventEmitter {
   /** The promise of the first call of `end`. */
   #ended = null;
   #isClosed = false;
-  #status;
+  /** What the addon said last. */
+  #said;
   #cluster;
+  /** For those who watch: the option `name`, or the database. */
+  #name;
 
   /** Not for users: `createPool` first checks and translates the options. */
   constructor(addon, optionsJson, options = {}) {
     super();
-    const onEvent = ({ type, ...event }) => this.emit(type, event);
+    const onEvent = (event) => this.#tell(event);
     const { watching, ...others } = options;
+    const isHeard = (type) => this.listenerCount(type) > 0;
     const observer = new Observer(watching, addon);
-    this.#bridge = new Bridge(addon, optionsJson, { onEvent, observer, ...others });
+    const leaseEvents = new LeaseEvents(isHeard, onEvent);
+    this.#bridge = new Bridge(addon, optionsJson, { onEvent, observer, leaseEvents, ...others });
+    this.#name = watching?.name ?? observer.database;
     if (channels.pool.hasSubscribers) {
       channels.pool.publish({ pool: this, name: watching?.name, database: observer.database });
     }
@@ -71,8 +86,35 @@ class Pool extends EventEmitter {
   }
 
   status() {
-    if (!this.#isClosed) this.#status = this.#bridge.status();
-    return { ...this.#status };
+    return statusOf(this.#say());
+  }
+
+  /** The text for further pools is in the same families. */
+  prometheus(...others) {
+    for (const other of others) {
+      if (!(#bridge in (other ?? {}))) {
+        throw configurationError('the arguments of pool.prometheus() must be other pools');
+      }
+    }
+    return expose([this, ...others].map((pool) => pool.#reading()));
+  }
+
+  #reading() {
+    return { name: this.#name, said: this.#say(), hosts: this.cluster() };
+  }
+
+  #say() {
+    if (!this.#isClosed) this.#said = this.#bridge.status();
+    return this.#said;
+  }
+
+  /** The addon has something to tell. */
+  #tell({ type, ...event }) {
+    if (type === 'connect' && this.listenerCount('connect') > 0) {
+      const of = this.cluster().find(({ host }) => host === event.host);
+      event.tls = of?.tls ?? null;
+    }
+    this.emit(type, event);
   }
 
   cluster() {
@@ -108,26 +150,31 @@ class Pool extends EventEmitter {
 
   /** Throws only if the pool has not begun to end. */
   #close(timeoutMs, refuseWaiting) {
-    const { maxSize } = this.status();
+    this.#say();
     const hosts = this.cluster();
     let settle;
-    const ended = this.#rest(new Promise((resolve) => (settle = resolve)), maxSize, hosts);
+    const ended = this.#rest(new Promise((resolve) => (settle = resolve)), hosts);
     settle(this.#bridge.end(timeoutMs, refuseWaiting));
     this.#ended = ended;
     return ended;
   }
 
-  async #rest(over, maxSize, hosts) {
+  async #rest(over, hosts) {
     await over;
+    try {
+      this.#say();
+    } catch {
+      // The addon has forgotten the pool, and so it has in any case from now on.
+    }
     this.#bridge.forgetAll();
-    // From now on the addon has forgotten the pool.
-    this.#status = { maxSize, size: 0, available: 0, inUse: 0, waiting: 0 };
+    this.#said = { ...this.#said, size: 0, available: 0, inUse: 0, waiting: 0 };
     this.#cluster = hosts.map((host) => ({ ...host, connections: { open: 0, busy: 0 } }));
     this.#isClosed = true;
   }
 
   [inspect.custom](depth, options) {
-    return `Pool ${inspect(this.status(), options)}`;
+    const { maxSize, size, available, inUse, waiting } = this.#say();
+    return `Pool ${inspect({ maxSize, size, available, inUse, waiting }, options)}`;
   }
 }
 

@@ -18,7 +18,8 @@ const forgotten = new FinalizationRegistry((lease) => lease.reclaim());
 class Lease {
   #bridge;
   #whenIdle = null;
-  #what;
+  /** 'transaction' or 'connection', for warnings and events. */
+  what;
   /** An object whose `stack` shows where the user took the lease. */
   #callSite;
   /**
@@ -50,6 +51,8 @@ class Lease {
   replaceError = null;
   /** How long the user waited for the lease, in milliseconds, if queries are watched. */
   waitedMs = 0;
+  /** When it was granted, where somebody listens to that; else 0. */
+  grantedAt = 0;
   /** The number of the open transaction for those who watch it. 0 before its first query. */
   transaction = 0;
   /** The BEGIN that was not reported with a query yet: `{ sql, waitedMs }`, or null. */
@@ -59,10 +62,9 @@ class Lease {
   /** The Deadline of the open transaction, or of the last transaction. */
   deadline = null;
 
-  /** `what` names the lease in warnings: 'transaction' or 'connection'. */
   constructor(bridge, what, callSite) {
     this.#bridge = bridge;
-    this.#what = what;
+    this.what = what;
     this.#callSite = callSite;
   }
 
@@ -73,10 +75,13 @@ class Lease {
 
   /** `signal` and `timeoutMs` limit the wait. Both may be undefined. */
   async acquire(flags, signal, timeoutMs) {
-    const isTimed = this.#what === 'transaction' && this.observer.watchesQueries;
-    const startedAt = isTimed ? now() : 0;
+    const { leaseEvents } = this.#bridge;
+    const isHeard = leaseEvents.isAnyHeard;
+    const isLogged = this.what === 'transaction' && this.observer.watchesQueries;
+    const startedAt = isHeard || isLogged ? now() : 0;
     await this.#bridge.acquire(this, flags, signal, timeoutMs);
     if (startedAt > 0) this.waitedMs = now() - startedAt;
+    if (isHeard) leaseEvents.acquired(this);
   }
 
   /** Called when the addon has granted the lease. */
@@ -135,6 +140,7 @@ class Lease {
   /** `destroy` closes the connection. Calls that run on it fail. */
   release(destroy) {
     if (this.number === 0) return;
+    this.#bridge.leaseEvents.released(this, destroy ? 'destroyed' : 'released');
     this.#bridge.release(this, destroy);
     this.#leave();
   }
@@ -145,7 +151,10 @@ class Lease {
    */
   ended() {
     if (!this.#isGivenBack) this.release(true);
-    if (this.number !== 0) this.#bridge.forgetLease(this);
+    if (this.number !== 0) {
+      this.#bridge.leaseEvents.released(this, 'finished');
+      this.#bridge.forgetLease(this);
+    }
     this.#leave();
   }
 
@@ -246,7 +255,7 @@ class Lease {
     // A caller that awaits the end of a transaction may drop its view.
     if (this.number === 0 || this.#isGivenBack) return;
     this.release(true);
-    this.warn(`was never ${this.#what === 'transaction' ? 'finished' : 'released'}`);
+    this.warn(`was never ${this.what === 'transaction' ? 'finished' : 'released'}`);
   }
 
   /**
@@ -254,8 +263,8 @@ class Lease {
    * error.
    */
   warn(why) {
-    const isTransaction = this.#what === 'transaction';
-    process.emitWarning(`a ${this.#what} ${why}: its connection was taken back`, {
+    const isTransaction = this.what === 'transaction';
+    process.emitWarning(`a ${this.what} ${why}: its connection was taken back`, {
       type: 'HyperionWarning',
       code: isTransaction ? 'HYPERION_TRANSACTION_ABANDONED' : 'HYPERION_CONNECTION_ABANDONED',
       detail: `It began here:\n${this.#callSite.stack.split('\n').slice(1).join('\n')}`,

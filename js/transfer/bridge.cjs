@@ -77,7 +77,7 @@ class Bridge {
   constructor(
     addon,
     optionsJson,
-    { onEvent, lookup = dns.lookup, ssl, types, longStackTraces = false, observer },
+    { onEvent, lookup = dns.lookup, ssl, types, longStackTraces = false, observer, leaseEvents },
   ) {
     this.#typeConfigs = new TypeConfigs(types, (typeConfig) => this.#forget(typeConfig));
     this.#addon = addon;
@@ -86,6 +86,7 @@ class Bridge {
     this.#ssl = ssl;
     this.#longStackTraces = longStackTraces;
     this.observer = observer;
+    this.leaseEvents = leaseEvents;
     const { handle, database, requestBuffer, ...buffers } = addon.createPool(optionsJson, (text) =>
       this.#deliver(text),
     );

@@ -162,10 +162,12 @@ pub enum Mutation {
     HandOutUnresolved,
     /// The counters of connections are not updated when a connection changes.
     Miscount,
+    /// The end of a session is neither counted nor told.
+    ForgetRemoval,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 72] = [
+    pub const ALL: [Self; 73] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -238,6 +240,7 @@ impl Mutation {
         Self::HoldNothing,
         Self::HandOutUnresolved,
         Self::Miscount,
+        Self::ForgetRemoval,
     ];
 
     /// Whether this thread runs with the mutation turned on.

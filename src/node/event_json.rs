@@ -12,6 +12,20 @@ use crate::reactor::Facts;
 
 pub(super) fn event_to_json(event: &PoolEvent) -> String {
     let value = match event {
+        PoolEvent::Connect { host, address, role, took } => json!({
+            "type": "connect",
+            "host": &**host,
+            "address": address.map(|address| address.ip().to_string()),
+            "role": role.as_str(),
+            "durationMs": milliseconds(*took),
+        }),
+        PoolEvent::Remove { host, reason, error, age } => json!({
+            "type": "remove",
+            "host": &**host,
+            "reason": reason.as_str(),
+            "error": error.as_ref().map(error_in_brief),
+            "ageMs": milliseconds(*age),
+        }),
         PoolEvent::Primary { host, previous, outage } => json!({
             "type": "primary",
             "host": &**host,

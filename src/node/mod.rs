@@ -34,5 +34,6 @@ mod segment_writer;
 mod seldom;
 mod shape_slots;
 mod socket_calls;
+mod status_json;
 mod transcode;
 mod value;

@@ -21,11 +21,12 @@ use super::door::{defect, door};
 use super::environment::Environment;
 use super::event_json::host_value;
 use super::request_buffer::milliseconds;
+use super::status_json::status_to_json;
 use super::value::{Env, Fault};
 use crate::base::Error;
 use crate::config::{self, PassfileName, Tls, Wanted};
 use crate::connection::{self, StatementId};
-use crate::pool::{EndOptions, Status};
+use crate::pool::EndOptions;
 
 /// In the order in which a pool uses them.
 pub(super) static SELDOM: [(&CStr, sys::napi_callback); 16] = [
@@ -186,16 +187,8 @@ fn ready(env: napi::Env, handle: Number, request: Number) -> napi::Result<()> {
 fn status(env: napi::Env, handle: Number) -> napi::Result<String> {
     enter(env, |_, environment| {
         let client = environment.open_client(handle.0)?;
-        let status = client.run(|reactor| reactor.status())?;
-        let Status { max_size, size, available, in_use, waiting } = status;
-        let json = json!({
-            "maxSize": max_size,
-            "size": size,
-            "available": available,
-            "inUse": in_use,
-            "waiting": waiting,
-        });
-        Ok(json.to_string())
+        let (status, metrics) = client.run(|reactor| (reactor.status(), reactor.metrics()))?;
+        Ok(status_to_json(&status, &metrics))
     })
 }
 

@@ -173,6 +173,23 @@ pub enum Barrier {
 /// An event of the pool, for its users.
 #[derive(Clone, Debug)]
 pub enum PoolEvent {
+    /// A host has logged a session in, for queries or to ask the host for its role.
+    Connect {
+        host: Arc<str>,
+        address: Option<SocketAddr>,
+        role: Role,
+        /// From the first attempt to connect to the end of the login.
+        took: Duration,
+    },
+    /// A session that was logged in is over.
+    Remove {
+        host: Arc<str>,
+        reason: CloseReason,
+        /// Why, where something went wrong.
+        error: Option<Error>,
+        /// How long ago it was logged in.
+        age: Duration,
+    },
     /// Another host serves. `outage` is how long none did while the pool looked for one.
     Primary {
         host: Arc<str>,
@@ -218,6 +235,40 @@ pub enum PoolEvent {
         /// The server ended it, by `idle_in_transaction_session_timeout`.
         by_server: bool,
     },
+}
+
+/// Why a session that was logged in is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The server or the network ended it.
+    Lost,
+    /// The pool or its caller gave it up, with what was in flight.
+    Dropped,
+    /// It was free for `idleTimeoutMs`.
+    Idle,
+    /// It reached `maxLifetimeMs` or `maxUses`.
+    Expired,
+    /// Its host does not serve, or has more sessions than its share; or it was a probe.
+    Unneeded,
+    /// The pool was ended.
+    Ended,
+}
+
+impl CloseReason {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Lost, Self::Dropped, Self::Idle, Self::Expired, Self::Unneeded, Self::Ended];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Dropped => "dropped",
+            Self::Idle => "idle",
+            Self::Expired => "expired",
+            Self::Unneeded => "unneeded",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// A host as the pool sees it at this moment.

@@ -6,6 +6,7 @@
 //! - `Discovery`: which hosts serve, and which connections are opened and closed for that.
 //! - `Calls`: what callers ask, from a call's arrival to its answer, with the leases, the
 //!   statements and the known types.
+//! - `Metrics`: what was done so far, in numbers.
 //! - `Life`: whether the pool is open, is being ended, or is no more.
 //!
 //! Each of them calls those above it in this list alone. `verdict`, `worth`, `loss` and `stale`
@@ -22,6 +23,7 @@ mod discovery;
 mod leases;
 mod life;
 mod loss;
+mod metrics;
 mod placement;
 mod requests;
 mod stale;
@@ -35,7 +37,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use api::{
-    Ages, Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
+    Ages, Awaited, Barrier, CloseReason, HostStatus, Output, PoolEvent, Query, QueryFlags,
+    Response, Status,
 };
 use calls::Calls;
 use connections::Connections;
@@ -44,6 +47,8 @@ use discovery::Discovery;
 use leases::{Lease, nothing};
 pub use life::EndOptions;
 use life::{End, Life};
+use metrics::Metrics;
+pub use metrics::{BOUNDS_US, Closed, Counters, Durations, HostSnapshot, Snapshot};
 pub(crate) use requests::Call;
 pub use requests::Trace;
 use requests::closed_pool;
@@ -64,6 +69,7 @@ pub struct Pool {
     discovery: Discovery,
     calls: Calls,
     life: Life,
+    metrics: Metrics,
 }
 
 /// What is made, and what is asked by callers.
@@ -75,6 +81,7 @@ impl Pool {
             discovery: Discovery::new(&config, seed, now),
             calls: Calls::new(now),
             life: Life::Open,
+            metrics: Metrics::default(),
             config,
         }
     }
@@ -191,8 +198,8 @@ impl Pool {
     }
 
     fn calls(&mut self) -> (&mut Calls, calls::Context<'_>) {
-        let Self { config, connections, discovery, calls, life } = self;
-        (calls, calls::Context { connections, discovery, config, life })
+        let Self { config, connections, discovery, calls, life, metrics } = self;
+        (calls, calls::Context { connections, discovery, config, life, metrics })
     }
 }
 
@@ -272,7 +279,8 @@ impl Pool {
         }
         if self.life.is_ending() && self.calls.are_over() {
             self.call(now, |_, cx| {
-                cx.connections.all().into_iter().for_each(|id| cx.connections.retire(id));
+                let all = cx.connections.all().into_iter();
+                all.for_each(|id| cx.connections.retire_for(id, CloseReason::Ended));
             });
             for request in self.life.finish() {
                 self.calls.complete(request, Ok(nothing()));
@@ -283,7 +291,11 @@ impl Pool {
     /// Events come first, then answers to callers, then the work for sockets.
     pub fn poll_output(&mut self) -> Option<Output> {
         let event = self.discovery.poll_event().map(Output::Event);
-        event.or_else(|| self.calls.poll_output()).or_else(|| self.connections.poll_output())
+        let output = event
+            .or_else(|| self.calls.poll_output())
+            .or_else(|| self.connections.poll_output())?;
+        self.metrics.observe(&output);
+        Some(output)
     }
 
     /// When there is something to do next, and what.
@@ -410,6 +422,12 @@ impl Pool {
         }
     }
 
+    /// What the pool has done so far.
+    pub fn metrics(&self) -> Snapshot {
+        let views = self.discovery.cluster.topology().views();
+        self.metrics.read(views.into_iter().map(|(id, _)| id))
+    }
+
     /// Each host at this moment, in the order of the list.
     pub fn cluster(&self, now: Instant) -> Vec<HostStatus> {
         self.discovery.hosts(now, &self.connections)
@@ -445,6 +463,11 @@ impl Pool {
     pub fn audit(&mut self, now: Instant) -> Result<(), String> {
         let (calls, mut cx) = self.calls();
         calls.audit(now, &mut cx)
+    }
+
+    /// How many sessions are logged in.
+    pub fn sessions(&self) -> usize {
+        self.connections.iter().filter(|(_, slot)| slot.joined_at.is_some()).count()
     }
 
     /// The requests that wait for a connection.

@@ -17,7 +17,7 @@ use super::timer::Timer;
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::{self, Config, Tls};
 use crate::connection::StatementId;
-use crate::pool::{EndOptions, HostStatus, Pool, Query, QueryFlags, Status};
+use crate::pool::{EndOptions, HostStatus, Pool, Query, QueryFlags, Snapshot, Status};
 use crate::tls::Facts;
 use crate::types::{Params, Verbatim};
 
@@ -163,6 +163,11 @@ impl Reactor {
 
     pub fn status(&mut self) -> Status {
         self.io.pool.status()
+    }
+
+    /// What the pool has done so far.
+    pub fn metrics(&self) -> Snapshot {
+        self.io.pool.metrics()
     }
 
     pub fn cluster(&self) -> Vec<HostStatus> {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterAndPool } from '../support/pools.js';
+import { clusterAndPool, countsOf } from '../support/pools.js';
 
 const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 4 });
 await pool.query(
@@ -228,9 +228,9 @@ test('the waiting line is served in order, and told when it is too late', async 
 
 test('status counts, and end waits for what runs', async () => {
   const two = createPool(cluster.options({ poolSize: 2 }));
-  assert.deepEqual(two.status(), { maxSize: 2, size: 0, available: 0, inUse: 0, waiting: 0 });
+  assert.deepEqual(countsOf(two), { maxSize: 2, size: 0, available: 0, inUse: 0, waiting: 0 });
   await two.query('SELECT 1');
-  assert.deepEqual(two.status(), { maxSize: 2, size: 1, available: 1, inUse: 0, waiting: 0 });
+  assert.deepEqual(countsOf(two), { maxSize: 2, size: 1, available: 1, inUse: 0, waiting: 0 });
   const running = two.query("SELECT pg_sleep(0.2)::text, 'late' AS answer");
   const ended = two.end();
   assert.equal(two.end(), ended, 'a second end is the same promise');

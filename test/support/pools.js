@@ -17,6 +17,12 @@ export function openPool(t, options, end) {
   return pool;
 }
 
+/** What `status()` counts at this moment, without what it has counted so far. */
+export function countsOf(pool) {
+  const { maxSize, size, available, inUse, waiting } = pool.status();
+  return { maxSize, size, available, inUse, waiting };
+}
+
 /**
  * A cluster for all tests of a file, and a pool on it. Both are closed after the tests.
  * @param {import('./cluster/index.js').ClusterOptions} wanted

@@ -152,6 +152,17 @@ pool.on('primary', ({ host, previous, outageMs }) => {
 });
 const status: PoolStatus = pool.status();
 const waiting: number = status.waiting;
+const counted: [number, number, number] = [
+  status.closed.idle,
+  status.hosts[0]?.queryMs.p99 ?? 0,
+  status.timeouts.acquire,
+];
+void counted;
+const text: string = pool.prometheus(pool);
+void text;
+pool.on('connect', ({ host, tls }) => `${host} ${tls?.protocol}`);
+pool.on('remove', ({ reason, error }) => `${reason} ${error?.message}`);
+pool.on('release', ({ what, heldMs }) => `${what} ${heldMs.toFixed(1)}`);
 
 try {
   await pool.query('SELECT 1');

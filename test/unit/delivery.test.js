@@ -448,6 +448,8 @@ test('end gives one promise, and the pool shows no more than its status', async 
   assert.equal(pool.end(), ended);
   addon.deliver((s) => s.result(addon.ending, { flags: REQUEST_COMPLETE }));
   assert.equal(await ended, undefined);
-  assert.deepEqual(pool.status(), { maxSize: 10, size: 0, available: 0, inUse: 0, waiting: 0 });
-  assert.equal(inspect(pool), `Pool ${inspect(pool.status())}`);
+  const { maxSize, size, available, inUse, waiting } = pool.status();
+  const counts = { maxSize, size, available, inUse, waiting };
+  assert.deepEqual(counts, { maxSize: 10, size: 0, available: 0, inUse: 0, waiting: 0 });
+  assert.equal(inspect(pool), `Pool ${inspect(counts)}`);
 });

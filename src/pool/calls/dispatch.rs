@@ -85,6 +85,7 @@ impl Calls {
         }
         for key in self.requests.waiting.take_late(now) {
             let error = self.discover(cx, |discovery, cx| discovery.acquire_timeout(cx));
+            cx.metrics.acquire_timed_out();
             self.give_up_call(key, &error);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
+use crate::pool::CloseReason;
 use crate::pool::requests::{Reason, closed_pool};
 
 impl Calls {
@@ -22,7 +23,7 @@ impl Calls {
         );
         for (number, id) in self.resting_leases(cx) {
             self.lose_lease(number, error.clone().with_outcome(Outcome::NotSent));
-            cx.connections.retire(id);
+            cx.connections.retire_for(id, CloseReason::Ended);
         }
         for number in self.leases.unplaced() {
             self.lose_lease(number, error.clone().with_outcome(Outcome::NotSent));

@@ -1,15 +1,16 @@
 //! What connections have to say: answers, losses, and what they tell of their hosts. And what hangs
 //! on a connection that is gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::Observation;
-use crate::connection::{Answer, Event, Input, Settled, Shared};
+use crate::connection::{Answer, Event, Input, Role, Settled, Shared};
 use crate::pool::connections::{Closed, Duty};
 use crate::pool::discovery::Failed;
-use crate::pool::{Call, ConnectionId, PoolEvent, Slot};
+use crate::pool::{Call, CloseReason, ConnectionId, Output, PoolEvent, Slot};
 
 /// A session that ends so soon was hardly one.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
@@ -65,6 +66,7 @@ impl Calls {
         while let Some(event) = cx.connections.get_mut(id).and_then(|s| s.connection.poll_event()) {
             match event {
                 Event::Ready { role } => {
+                    self.tell_joined(now, id, role, cx);
                     self.discover(cx, |discovery, cx| discovery.joined(now, id, role, cx))
                 }
                 Event::Contradicted => {
@@ -127,7 +129,7 @@ impl Calls {
             Event::Notice(fields) => {
                 if let Some(host) = cx.connections.host_name(id) {
                     let event = PoolEvent::Notice { host, fields };
-                    self.outputs.push_back(crate::pool::Output::Event(event));
+                    self.outputs.push_back(Output::Event(event));
                 }
                 None
             }
@@ -175,7 +177,7 @@ impl Calls {
             let error = self.lost_error(id, Outcome::NotSent, false, why, cx);
             self.vacate(lease, error);
         }
-        cx.connections.close(id, Vec::new());
+        cx.connections.close(id, Vec::new(), CloseReason::Lost, Some(error.clone()));
         let observation = if joining {
             self.discover(cx, |discovery, cx| discovery.judge_unlisted(now, host, &error, cx));
             if is_liveness_probe
@@ -241,7 +243,28 @@ impl Calls {
         if let Some(then) = closed.role_reported_at {
             cx.discovery.cluster.confirmed_until(closed.host, then);
         }
+        if let Some(joined_at) = closed.joined_at
+            && !Mutation::ForgetRemoval.is_on()
+        {
+            let Closed { host, name, reason, error, .. } = &closed;
+            cx.metrics.closed(*host, name, *reason);
+            let (host, error) = (Arc::clone(name), error.clone());
+            let age = now.since(joined_at);
+            let event = PoolEvent::Remove { host, reason: *reason, error, age };
+            self.outputs.push_back(Output::Event(event));
+        }
         self.release_untyped_of(now, closed.id, cx);
+    }
+
+    /// A host has logged a session in.
+    fn tell_joined(&mut self, now: Instant, id: ConnectionId, role: Role, cx: &mut Context<'_>) {
+        let Some(slot) = cx.connections.get_mut(id) else { return };
+        slot.joined_at = Some(now);
+        let (host, address) = (Arc::clone(&slot.target.name), slot.address);
+        cx.metrics.created(slot.host, &host);
+        let took = now.since(slot.opened_at);
+        let event = PoolEvent::Connect { host, address, role, took };
+        self.outputs.push_back(Output::Event(event));
     }
 
     fn close_dropped(
@@ -264,7 +287,7 @@ impl Calls {
                 let error = self.lost_error(id, Outcome::NotSent, false, error, cx);
                 self.vacate(lease, error);
             }
-            cx.connections.close(id, Vec::new());
+            cx.connections.close(id, Vec::new(), CloseReason::Dropped, Some(error.clone()));
         }
     }
 

@@ -79,6 +79,10 @@ impl Calls {
             self.send_leased(now, key, number, id, cx);
             return self.resume_lease(now, number, cx);
         }
+        if let Some(slot) = cx.connections.get(id) {
+            let waited = call.waited(now, cx.config.acquire_timeout);
+            cx.metrics.acquired(slot.host, &slot.target.name, waited);
+        }
         let number = self.leases.begin(now, id, flags.has(QueryFlags::TRANSACTION));
         self.hand_over(id, number, cx);
         cx.connections.count_use(id, cx.config.max_uses);

@@ -38,6 +38,7 @@ use super::connections::Connections;
 use super::discovery::{self, Demand, Discovery};
 use super::leases::Leases;
 use super::life::Life;
+use super::metrics::Metrics;
 use super::placement::{Candidate, View};
 use super::requests::{Requests, closed_pool, full_queue};
 use super::type_lookup::TypeLookup;
@@ -67,6 +68,7 @@ pub(super) struct Context<'a> {
     pub(super) discovery: &'a mut Discovery,
     pub(super) config: &'a Config,
     pub(super) life: &'a Life,
+    pub(super) metrics: &'a mut Metrics,
 }
 
 impl Calls {

@@ -18,7 +18,7 @@ use crate::pool::loss::{Fate, Loss, on_lost};
 use crate::pool::placement::{may_share, may_stay};
 use crate::pool::requests::{MOST_REDESCRIPTIONS, Phase};
 use crate::pool::verdict::{Facts, On, Verdict, rule};
-use crate::pool::{Call, ConnectionId, QueryFlags, Response};
+use crate::pool::{Call, CloseReason, ConnectionId, QueryFlags, Response};
 use crate::protocol::backend::TransactionStatus;
 
 impl Calls {
@@ -40,6 +40,7 @@ impl Calls {
         self.recheck_role_if_refused(now, id, key, &settled.answer, cx);
         let verdict = self.judge(now, id, key, settled, cx);
         let verdict = self.take_description(id, key, verdict);
+        self.measure(now, id, key, &verdict, cx);
         let left_open = self.is_left_open(lease, status);
         // A session that is over, or whose user may have changed its settings, does not tell the
         // role of its host.
@@ -60,7 +61,8 @@ impl Calls {
             (Verdict::SendAgain, Some(lease)) => {
                 self.unseat_lease(id, key, lease, cx);
                 if !cx.connections.get(id).is_some_and(crate::pool::Slot::is_at_rest) {
-                    cx.connections.close(id, Vec::new());
+                    let why = CloseReason::Dropped;
+                    cx.connections.close(id, Vec::new(), why, None);
                 }
                 return Some(key);
             }
@@ -87,6 +89,31 @@ impl Calls {
             }
         }
         None
+    }
+
+    /// How long a call took that is answered, and how long it waited before.
+    fn measure(
+        &self,
+        now: Instant,
+        id: ConnectionId,
+        key: Key<Call>,
+        verdict: &Verdict,
+        cx: &mut Context<'_>,
+    ) {
+        match verdict {
+            Verdict::Deliver(_) => {}
+            Verdict::SendAgain => return cx.metrics.resent(),
+            Verdict::Resume(_) | Verdict::Described(_) => return,
+        }
+        let Some(call) = self.requests.get(key) else { return };
+        let (Some(slot), Phase::Sent { at, .. }) = (cx.connections.get(id), call.phase) else {
+            return;
+        };
+        cx.metrics.answered(slot.host, &slot.target.name, now.since(at));
+        if call.lease.is_none() {
+            let waited = call.waited(at, cx.config.acquire_timeout);
+            cx.metrics.acquired(slot.host, &slot.target.name, waited);
+        }
     }
 
     /// A call was refused, which may be for another role than its server reports.
@@ -286,6 +313,7 @@ impl Calls {
         };
         let outcome = match on_lost(&loss) {
             Fate::SendAgain => {
+                cx.metrics.resent();
                 if let Some(lease) = lease {
                     self.unseat_lease(id, key, lease, cx);
                 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{ConnectionId, Connections, Duty, Slot};
 use crate::base::{Error, Instant, Mutation};
 use crate::cluster::{HostId, Topology};
-use crate::pool::Output;
+use crate::pool::{CloseReason, Output};
 
 /// The remains of a closed connection.
 #[derive(Debug)]
@@ -19,6 +19,12 @@ pub(in crate::pool) struct Closed {
     /// Its session may have given other meanings to the names that statements use.
     pub(in crate::pool) has_moved_names: bool,
     pub(in crate::pool) role_reported_at: Option<Instant>,
+    /// The host's name.
+    pub(in crate::pool) name: Arc<str>,
+    /// When it was logged in, if it ever was.
+    pub(in crate::pool) joined_at: Option<Instant>,
+    pub(in crate::pool) reason: CloseReason,
+    pub(in crate::pool) error: Option<Error>,
 }
 
 impl Connections {
@@ -111,8 +117,15 @@ impl Connections {
 
     /// Closes a connection that has nothing in flight.
     pub(in crate::pool) fn retire(&mut self, id: ConnectionId) {
+        let is_expired = self.get(id).is_some_and(|slot| slot.expired);
+        let reason = if is_expired { CloseReason::Expired } else { CloseReason::Unneeded };
+        self.retire_for(id, reason);
+    }
+
+    /// The same for this reason.
+    pub(in crate::pool) fn retire_for(&mut self, id: ConnectionId, reason: CloseReason) {
         let terminate = self.get(id).map(|slot| slot.connection.terminate());
-        self.close(id, terminate.unwrap_or_default());
+        self.close(id, terminate.unwrap_or_default(), reason, None);
     }
 
     /// Closes an idle connection to a host that does not serve.
@@ -123,7 +136,13 @@ impl Connections {
         }
     }
 
-    pub(in crate::pool) fn close(&mut self, id: ConnectionId, terminate: Vec<u8>) {
+    pub(in crate::pool) fn close(
+        &mut self,
+        id: ConnectionId,
+        terminate: Vec<u8>,
+        reason: CloseReason,
+        error: Option<Error>,
+    ) {
         if let Some(slot) = self.remove(id) {
             let lease = match slot.duty {
                 Duty::Leased { lease } => Some(lease),
@@ -136,6 +155,10 @@ impl Connections {
                 lease,
                 has_moved_names: slot.connection.has_moved_names(),
                 role_reported_at: slot.connection.role_reported_at(),
+                name: Arc::clone(&slot.target.name),
+                joined_at: slot.joined_at,
+                reason,
+                error,
             });
         }
     }

@@ -33,6 +33,8 @@ pub struct Slot {
     pub(in crate::pool) route: Route,
     pub(in crate::pool) duty: Duty,
     pub(in crate::pool) opened_at: Instant,
+    /// When it was logged in.
+    pub(in crate::pool) joined_at: Option<Instant>,
     /// When bytes came last.
     pub(in crate::pool) heard_at: Instant,
     /// `Output::Write` was given, and not all bytes have been taken since.
@@ -126,6 +128,7 @@ impl Slot {
             route,
             duty,
             opened_at: now,
+            joined_at: None,
             heard_at: now,
             writing: false,
             quick: false,

@@ -12,6 +12,7 @@
 
 use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
+use crate::pool::CloseReason;
 
 impl Discovery {
     pub(in crate::pool) fn handle_lifetime_timeout(&self, now: Instant, cx: &mut Context<'_>) {
@@ -30,7 +31,7 @@ impl Discovery {
         let mut free = cx.connections.free_for(now, timeout);
         free.sort_by_key(|(since, _)| *since);
         for (_, id) in free.into_iter().take(surplus) {
-            cx.connections.retire(id);
+            cx.connections.retire_for(id, CloseReason::Idle);
         }
     }
 

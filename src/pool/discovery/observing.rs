@@ -7,7 +7,7 @@ use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::{Change, HostId, Observation};
 use crate::connection::Role;
 use crate::pool::connections::{Duty, Slot};
-use crate::pool::{ConnectionId, PoolEvent};
+use crate::pool::{CloseReason, ConnectionId, PoolEvent};
 
 impl Discovery {
     /// Takes the role that a session reported. If one read has brought two answers that differ, the
@@ -120,7 +120,7 @@ impl Discovery {
         let name = self.cluster.name(host).unwrap_or_else(|| Arc::from("a host"));
         let message = format!("{name}: no answer within {after} ms while asking for its role");
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
-        cx.connections.close(id, Vec::new());
+        cx.connections.close(id, Vec::new(), CloseReason::Dropped, Some(error.clone()));
         self.judge_unlisted(now, host, &error, cx);
         if is_liveness_probe && self.address_unreachable(site, &error, cx) {
             return;

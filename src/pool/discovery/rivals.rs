@@ -13,7 +13,7 @@ use crate::base::{Error, ErrorClass, Instant};
 use crate::cluster::{Decision, HostId, RivalVerdict, fits};
 use crate::connection::Role;
 use crate::pool::connections::{Duty, Slot};
-use crate::pool::{ConnectionId, PoolEvent};
+use crate::pool::{CloseReason, ConnectionId, PoolEvent};
 
 impl Discovery {
     /// Whether the host must show its lineage before its reported role counts.
@@ -166,7 +166,7 @@ impl Discovery {
             return;
         }
         for id in late {
-            cx.connections.close(id, Vec::new());
+            cx.connections.close(id, Vec::new(), CloseReason::Dropped, None);
         }
         self.decide_rivals(now, cx);
     }

@@ -140,6 +140,15 @@ impl Call {
         }
     }
 
+    /// For how long a call that is sent at this moment has waited for a connection since it was
+    /// made. The time at work was no waiting.
+    pub(in crate::pool) fn waited(&self, sent_at: Instant, acquire_timeout: Duration) -> Duration {
+        match self.deadline >= sent_at {
+            true => acquire_timeout.saturating_sub(self.deadline.since(sent_at)),
+            false => acquire_timeout + sent_at.since(self.deadline),
+        }
+    }
+
     /// It is on no connection any more. The time at work was no waiting.
     pub(in crate::pool) fn come_back(&mut self, now: Instant) {
         if let Phase::Sent { at, .. } = self.phase {

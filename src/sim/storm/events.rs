@@ -34,6 +34,9 @@ pub(super) struct Events {
     pub(super) expects_no_suspicion: bool,
     /// No serving host is fenced.
     pub(super) expects_no_fence: bool,
+    /// Sessions that were announced, and the ends of sessions that were.
+    connects: u64,
+    removes: u64,
     /// A server has answered, with any answer.
     pub(super) has_heard: bool,
 }
@@ -57,6 +60,14 @@ impl Storm {
                 Err("a cluster that never went back".to_owned())
             }
             PoolEvent::Rewound { .. } => Ok(()),
+            PoolEvent::Connect { .. } => {
+                self.events.connects += 1;
+                Ok(())
+            }
+            PoolEvent::Remove { .. } => {
+                self.events.removes += 1;
+                Ok(())
+            }
             PoolEvent::Rival { .. } | PoolEvent::Notice { .. } | PoolEvent::Reclaimed { .. } => {
                 Ok(())
             }
@@ -94,6 +105,15 @@ impl Storm {
 
     /// A listener to the events knows the same as a caller that asks for the state.
     pub(super) fn check_events(&mut self) -> Result<(), String> {
+        let (open, Events { connects, removes, .. }) = (self.pool.sessions() as u64, &self.events);
+        if connects - removes != open {
+            return Err(format!("{open} sessions are open, of {connects} less {removes}"));
+        }
+        let counters = self.pool.metrics().counters;
+        let counted = (counters.created, counters.closed.iter().sum::<u64>());
+        if counted != (*connects, *removes) {
+            return Err(format!("{counted:?} sessions were counted, of {connects} and {removes}"));
+        }
         let mode = self.config.mode;
         for status in self.pool.cluster(self.now) {
             let (name, is) = (&*status.view.host, (status.view.state, status.view.role));

@@ -245,7 +245,9 @@ export class ScriptedAddon {
   }
 
   status() {
-    return JSON.stringify({ maxSize: 10, size: 1, available: 1, inUse: 0, waiting: 0 });
+    const none = { count: 0, sum: 0, p50: 0, p90: 0, p99: 0, max: 0, atMost: [] };
+    const counts = { maxSize: 10, size: 1, available: 1, inUse: 0, waiting: 0 };
+    return JSON.stringify({ ...counts, wait: none, query: none, hosts: [], bounds: [] });
   }
 
   cluster() {
