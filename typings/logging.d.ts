@@ -1,4 +1,7 @@
-// What the pool's option `logger` is called with.
+// What the pool's option `logger` is called with, and what its channels publish.
+
+import type { Pool } from './index.js';
+import type { PoolEvents } from './status.js';
 
 /** One query that has ended, for the pool's option `logger`. */
 export interface QueryEvent {
@@ -78,6 +81,22 @@ export interface TransactionContext {
   attempts: number;
   result?: unknown;
   error?: unknown;
+}
+
+/**
+ * What the channel `hyperiondb-client:connect` publishes: the event `connect` of any pool. It runs in
+ * the asynchronous context in which the pool was made, since no query has a session to itself.
+ */
+export type ConnectMessage = PoolEvents['connect'][0] & PoolOfMessage;
+
+/** What the channel `hyperiondb-client:failover` publishes when a host takes over from another. */
+export type FailoverMessage = PoolEvents['primary'][0] & PoolOfMessage;
+
+interface PoolOfMessage {
+  pool: Pool;
+  database: string;
+  /** The pool's option `name`. */
+  name: string | undefined;
 }
 
 /** What the tracing channel `hyperiondb-client:acquire` publishes. */

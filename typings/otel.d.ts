@@ -19,8 +19,8 @@ export interface HyperionInstrumentationConfig {
  *
  * A span for each query: its name is `db.query.summary`, its kind `CLIENT`, its parent the span
  * that is active where the query is called. The metrics are `db.client.operation.duration`,
- * `db.client.connection.wait_time`, `.count`, `.max` and `.pending_requests`; the pool's name there
- * is its option `name`, or its database.
+ * `db.client.connection.wait_time`, `.create_time`, `.use_time`, `.timeouts`, `.count`, `.max` and
+ * `.pending_requests`; the pool's name there is its option `name`, or its database.
  */
 export declare class HyperionInstrumentation {
   readonly instrumentationName: string;

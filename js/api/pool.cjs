@@ -6,13 +6,7 @@ const { EventEmitter } = require('node:events');
 const { inspect } = require('node:util');
 const { Bridge } = require('../transfer/bridge.cjs');
 const { connect } = require('./connection.cjs');
-const {
-  callSiteOf,
-  configurationError,
-  disposable,
-  rejection,
-  withStackFrom,
-} = require('./errors.cjs');
+const { callSiteOf, disposable, rejection, withStackFrom, wrongOption } = require('./errors.cjs');
 const { CallOptions, isGiven } = require('./options.cjs');
 const { translateValue } = require('./pool-options.cjs');
 const { channels } = require('../observe/channels.cjs');
@@ -31,8 +25,8 @@ class Pool extends EventEmitter {
   /** What the addon said last. */
   #said;
   #cluster;
-  /** For those who watch: the option `name`, or the database. */
-  #name;
+  /** For those who watch: the option `name`, and the database. */
+  #observed;
 
   /** Not for users: `createPool` first checks and translates the options. */
   constructor(addon, optionsJson, options = {}) {
@@ -43,9 +37,9 @@ class Pool extends EventEmitter {
     const observer = new Observer(watching, addon);
     const leaseEvents = new LeaseEvents(isHeard, onEvent);
     this.#bridge = new Bridge(addon, optionsJson, { onEvent, observer, leaseEvents, ...others });
-    this.#name = watching?.name ?? observer.database;
+    this.#observed = { name: watching?.name, database: observer.database };
     if (channels.pool.hasSubscribers) {
-      channels.pool.publish({ pool: this, name: watching?.name, database: observer.database });
+      channels.pool.publish(this.#message({}));
     }
   }
 
@@ -93,14 +87,15 @@ class Pool extends EventEmitter {
   prometheus(...others) {
     for (const other of others) {
       if (!(#bridge in (other ?? {}))) {
-        throw configurationError('the arguments of pool.prometheus() must be other pools');
+        throw wrongOption('an argument of pool.prometheus()', 'a pool', other);
       }
     }
     return expose([this, ...others].map((pool) => pool.#reading()));
   }
 
   #reading() {
-    return { name: this.#name, said: this.#say(), hosts: this.cluster() };
+    const { name, database } = this.#observed;
+    return { name: name ?? database, said: this.#say(), hosts: this.cluster() };
   }
 
   #say() {
@@ -110,11 +105,23 @@ class Pool extends EventEmitter {
 
   /** The addon has something to tell. */
   #tell({ type, ...event }) {
-    if (type === 'connect' && this.listenerCount('connect') > 0) {
+    if (
+      type === 'connect' &&
+      (channels.connect.hasSubscribers || this.listenerCount('connect') > 0)
+    ) {
       const of = this.cluster().find(({ host }) => host === event.host);
       event.tls = of?.tls ?? null;
+      if (channels.connect.hasSubscribers) channels.connect.publish(this.#message(event));
+    }
+    if (type === 'primary' && event.previous !== null && channels.failover.hasSubscribers) {
+      channels.failover.publish(this.#message(event));
     }
     this.emit(type, event);
+  }
+
+  #message(event) {
+    const { name, database } = this.#observed;
+    return { ...event, pool: this, name, database };
   }
 
   cluster() {

@@ -13,6 +13,10 @@ const channels = {
   acquire: tracingChannel('hyperiondb-client:acquire'),
   /** Each new pool, as `{ pool, name, database }`. */
   pool: channel('hyperiondb-client:pool'),
+  /** Each session that was logged in: the event `connect`, with `pool`, `name` and `database`. */
+  connect: channel('hyperiondb-client:connect'),
+  /** Each host that takes over from another one: the event `primary`, with the same. */
+  failover: channel('hyperiondb-client:failover'),
 };
 
 /** Node.js before 20.13 does not say it of the channel as a whole. */

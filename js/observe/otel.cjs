@@ -28,6 +28,8 @@ class HyperionInstrumentation {
   #tracer;
   #duration;
   #waited;
+  #created;
+  #used;
   #pools = new Set();
   #stopObserving = () => {};
   #isEnabled = false;
@@ -41,9 +43,15 @@ class HyperionInstrumentation {
     start: (acquire) => this.#started.set(acquire, { at: performance.now() }),
     asyncEnd: (acquire) => this.#granted(acquire),
   };
+  #onConnect = ({ name, database, durationMs }) => {
+    this.#created.record(durationMs / 1000, poolNamed(name ?? database));
+  };
   #onPool = ({ pool, name, database }) => {
     this.#forgetCollected();
-    this.#pools.add({ reference: new WeakRef(pool), name: name ?? database });
+    const of = poolNamed(name ?? database);
+    const onRelease = ({ heldMs }) => this.#used.record(heldMs / 1000, of);
+    pool.on('release', onRelease);
+    this.#pools.add({ reference: new WeakRef(pool), of, onRelease });
   };
 
   constructor(config = {}) {
@@ -78,6 +86,11 @@ class HyperionInstrumentation {
       });
     this.#duration = histogram('db.client.operation.duration', 'Duration of database queries.');
     this.#waited = histogram('db.client.connection.wait_time', 'The time to take a connection.');
+    this.#created = histogram('db.client.connection.create_time', 'The time to log a session in.');
+    this.#used = histogram(
+      'db.client.connection.use_time',
+      'How long a caller has a connection to itself.',
+    );
     const count = (name, unit, description) =>
       meter.createObservableUpDownCounter(name, { unit, description, valueType: ValueType.INT });
     const connections = count(
@@ -91,18 +104,24 @@ class HyperionInstrumentation {
       '{request}',
       'Queries that wait for a connection.',
     );
-    const observed = [connections, most, pending];
+    const timeouts = meter.createObservableCounter('db.client.connection.timeouts', {
+      unit: '{timeout}',
+      description: 'Calls that got no connection in time.',
+      valueType: ValueType.INT,
+    });
+    const observed = [connections, most, pending, timeouts];
     const observe = (result) => {
       this.#forgetCollected();
-      for (const { reference, name } of this.#pools) {
-        const { maxSize, available, inUse, waiting } = reference.deref()?.status() ?? {};
-        if (maxSize === undefined) continue;
-        const of = { ...SYSTEM, 'db.client.connection.pool.name': name };
+      for (const { reference, of } of this.#pools) {
+        const status = reference.deref()?.status();
+        if (status === undefined) continue;
+        const { maxSize, available, inUse, waiting } = status;
         const state = (word) => ({ ...of, 'db.client.connection.state': word });
         result.observe(connections, available, state('idle'));
         result.observe(connections, inUse, state('used'));
         result.observe(most, maxSize, of);
         result.observe(pending, waiting, of);
+        result.observe(timeouts, status.timeouts.acquire, of);
       }
     };
     meter.addBatchObservableCallback(observe, observed);
@@ -115,6 +134,7 @@ class HyperionInstrumentation {
     channels.query.subscribe(this.#queries);
     channels.acquire.subscribe(this.#acquires);
     channels.pool.subscribe(this.#onPool);
+    channels.connect.subscribe(this.#onConnect);
   }
 
   disable() {
@@ -123,6 +143,10 @@ class HyperionInstrumentation {
     channels.query.unsubscribe(this.#queries);
     channels.acquire.unsubscribe(this.#acquires);
     channels.pool.unsubscribe(this.#onPool);
+    channels.connect.unsubscribe(this.#onConnect);
+    for (const { reference, onRelease } of this.#pools) {
+      reference.deref()?.off('release', onRelease);
+    }
     this.#pools.clear();
   }
 
@@ -160,9 +184,8 @@ class HyperionInstrumentation {
   #granted(acquire) {
     const started = this.#started.get(acquire);
     if (started === undefined || 'error' in acquire) return;
-    const name = acquire.name ?? acquire.database;
-    const attributes = { ...SYSTEM, 'db.client.connection.pool.name': name };
-    this.#waited.record((performance.now() - started.at) / 1000, attributes);
+    const of = poolNamed(acquire.name ?? acquire.database);
+    this.#waited.record((performance.now() - started.at) / 1000, of);
   }
 
   #forgetCollected() {
@@ -171,6 +194,8 @@ class HyperionInstrumentation {
     }
   }
 }
+
+const poolNamed = (name) => ({ ...SYSTEM, 'db.client.connection.pool.name': name });
 
 /** `'h1:5432'`, `'[::1]:5432'`; null for a query that was never sent. */
 function serverOf(host) {

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { tracingChannel } from 'node:diagnostics_channel';
+import { subscribe, tracingChannel, unsubscribe } from 'node:diagnostics_channel';
 import { after, before, test } from 'node:test';
 
 import { clusterFor } from '../support/cluster/index.js';
@@ -125,6 +125,23 @@ test('a connection that is taken is published', async (t) => {
   await connection.release();
   assert.deepEqual(phases(transactions), ['start', 'end', 'asyncStart', 'asyncEnd']);
   assert.equal(messages.length, 4, 'its transactions take none');
+});
+
+test('a session that is logged in is published, in the context in which its pool was made', async (t) => {
+  const messages = [];
+  const storage = new AsyncLocalStorage();
+  const listener = (message) => messages.push([message, storage.getStore()]);
+  subscribe('hyperiondb-client:connect', listener);
+  t.after(() => unsubscribe('hyperiondb-client:connect', listener));
+  const pool = storage.run('made', () => openPool(t, cluster.options({ name: 'main' })));
+  await storage.run('asked', () => pool.query('SELECT 1'));
+  assert.equal(messages.length, pool.status().created);
+  const [[message, store]] = messages;
+  const { name, database, host, role, tls } = message;
+  const expected = ['main', cluster.database, address(), 'read-write', pool.cluster()[0].tls];
+  assert.deepEqual([name, database, host, role, tls], expected);
+  assert.equal(message.pool, pool);
+  assert.equal(store, 'made');
 });
 
 test('stores that are bound to a channel reach the callers behind it', async (t) => {

@@ -145,6 +145,7 @@ test('durations and connections are measured', async (t) => {
   const connection = await pool.connect();
   const metrics = await measured();
   await connection.release();
+  const { 'db.client.connection.use_time': uses } = await measured();
 
   const durations = metrics['db.client.operation.duration'];
   assert.deepEqual(
@@ -163,6 +164,10 @@ test('durations and connections are measured', async (t) => {
   );
   assert.equal(used[0], 1);
   assert.equal(metrics['db.client.connection.wait_time'][0].value.count, 1);
+  assert.deepEqual(values('db.client.connection.timeouts'), [[0, common]]);
+  const [[created, of]] = values('db.client.connection.create_time');
+  assert.deepEqual([created.count, of], [pool.status().created, common]);
+  assert.deepEqual([uses[0].value.count, uses[0].attributes], [1, common]);
 });
 
 test('once it is disabled nothing is recorded, and it can be enabled again', async (t) => {

@@ -173,6 +173,7 @@ const COMPONENTS = {
   connections: [],
   requests: [],
   leases: [],
+  metrics: [],
   placement: ['connections', 'requests', 'leases'],
   type_lookup: ['connections', 'requests'],
   discovery: ['connections', 'placement'],
