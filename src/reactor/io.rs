@@ -327,7 +327,9 @@ impl Io {
             let connection = stream.connection;
             let whole = self.buffer.len();
             let size = if stream.brings_messages { SMALL_READ.min(whole) } else { whole };
-            let begin = stream.transport.put_rest(&mut self.buffer);
+            let Some(begin) = stream.transport.put_rest(&mut self.buffer) else {
+                return self.close(now, connection, "a record of TLS is too long".to_owned());
+            };
             // The bound applies to what is read now. The rest of a record must not be read in small
             // pieces.
             let size = begin.saturating_add(size).min(whole);

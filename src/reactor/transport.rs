@@ -42,12 +42,12 @@ impl Transport {
         }
     }
 
-    /// Copies the kept bytes to the beginning of the buffer. Returns where the next bytes belong.
-    pub(super) fn put_rest(&self, buffer: &mut [u8]) -> usize {
+    /// Copies the kept bytes to the beginning of the buffer. Returns where the next bytes belong, or
+    /// `None` if the buffer has no room for any.
+    pub(super) fn put_rest(&self, buffer: &mut [u8]) -> Option<usize> {
         match self {
-            Self::Plain => 0,
-            // A record is far smaller than the buffer.
-            Self::Tls(sealed) => sealed.put_rest(buffer).unwrap_or_default(),
+            Self::Plain => Some(0),
+            Self::Tls(sealed) => sealed.put_rest(buffer),
         }
     }
 

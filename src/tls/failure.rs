@@ -41,6 +41,10 @@ impl Failure {
         Self::lost("there is no memory for an encrypted record")
     }
 
+    pub(super) fn too_long() -> Self {
+        Self::lost("a message of the server's TLS is longer than any may be")
+    }
+
     pub(super) fn exhausted() -> Self {
         Self::lost("more was encrypted than one key may encrypt")
     }

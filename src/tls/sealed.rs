@@ -19,6 +19,10 @@ const MOST_IN_RECORD: usize = 16 * 1024;
 /// More than the header, the nonce, the padding and the tag of one record of any cipher suite.
 const MOST_AROUND_RECORD: usize = 64;
 
+/// The most bytes that are kept once TLS is established: more than one record has. Tickets, which are
+/// all that may come in pieces then, are far shorter.
+const MOST_KEPT: usize = 32 * 1024;
+
 pub struct Sealed {
     connection: UnbufferedClientConnection,
     /// What is to be written to the socket, from `written` on.
@@ -28,6 +32,8 @@ pub struct Sealed {
     rest: Vec<u8>,
     is_established: bool,
     has_ended: bool,
+    /// rustls counts on being shown again what it has seen, which was not kept.
+    is_broken: bool,
     /// By how many bytes a record is longer than its content.
     overhead: usize,
 }
@@ -54,6 +60,7 @@ impl Sealed {
             rest: Vec::new(),
             is_established: false,
             has_ended: false,
+            is_broken: false,
             overhead: 0,
         };
         sealed.open(&mut [], |_| {})?;
@@ -127,6 +134,9 @@ impl Sealed {
     /// gets their contents. After an error [`Self::outgoing`] ends with the alert that tells the
     /// server.
     pub fn open(&mut self, bytes: &mut [u8], mut take: impl FnMut(&[u8])) -> Result<(), Failure> {
+        if self.is_broken {
+            return Err(Failure::too_long());
+        }
         let mut used = 0;
         loop {
             let unread = bytes.get_mut(used..).unwrap_or_default();
@@ -142,7 +152,13 @@ impl Sealed {
                 }
                 Ok(ConnectionState::ReadTraffic(mut records)) => {
                     while let Some(record) = records.next_record() {
-                        let record = record.map_err(|error| Failure::of(&error))?;
+                        let record = match record {
+                            Ok(record) => record,
+                            Err(error) => {
+                                self.is_broken = true;
+                                return Err(Failure::of(&error));
+                            }
+                        };
                         discard = discard.saturating_add(record.discard);
                         if !record.payload.is_empty() {
                             take(record.payload);
@@ -189,7 +205,14 @@ impl Sealed {
             self.rest = Vec::new();
             return Ok(());
         }
-        self.rest.try_reserve_exact(rest.len()).map_err(|_| Failure::no_memory())?;
+        if self.is_established && rest.len() > MOST_KEPT {
+            self.is_broken = true;
+            return Err(Failure::too_long());
+        }
+        if self.rest.try_reserve_exact(rest.len()).is_err() {
+            self.is_broken = true;
+            return Err(Failure::no_memory());
+        }
         self.rest.extend_from_slice(rest);
         Ok(())
     }
@@ -212,6 +235,9 @@ impl Sealed {
 
     /// Seals bytes behind what is to be written already.
     pub fn seal(&mut self, plain: &[u8]) -> Result<(), Failure> {
+        if self.is_broken {
+            return Err(Failure::too_long());
+        }
         let Self { connection, out, rest, .. } = self;
         // rustls remembers how much of what was kept it has seen, and must be shown it each time.
         match connection.process_tls_records(rest).state {
@@ -232,6 +258,9 @@ impl Sealed {
 
     /// Says that nothing more follows.
     pub fn seal_end(&mut self) {
+        if self.is_broken {
+            return;
+        }
         let Self { connection, out, rest, .. } = self;
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
             connection.process_tls_records(rest).state

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
 use super::provider::provider;
@@ -75,6 +75,30 @@ struct Setup<'a> {
     client_ca: Option<&'a str>,
     is_direct: bool,
     tickets: usize,
+    /// 0 for tickets as rustls makes them.
+    ticket_length: usize,
+}
+
+/// Tickets in place of which other servers' are short.
+#[derive(Debug)]
+struct LongTickets(usize);
+
+impl ProducesTickets for LongTickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        3600
+    }
+
+    fn encrypt(&self, _plain: &[u8]) -> Option<Vec<u8>> {
+        Some(vec![1; self.0])
+    }
+
+    fn decrypt(&self, _ticket: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 const SETUP: Setup<'static> = Setup {
@@ -84,6 +108,7 @@ const SETUP: Setup<'static> = Setup {
     client_ca: None,
     is_direct: false,
     tickets: 0,
+    ticket_length: 0,
 };
 
 fn certificates(text: &str) -> Vec<CertificateDer<'static>> {
@@ -114,6 +139,10 @@ impl Server {
         config.alpn_protocols = setup.protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
         // As PostgreSQL.
         config.send_tls13_tickets = setup.tickets;
+        if setup.ticket_length > 0 {
+            config.ticketer = Arc::new(LongTickets(setup.ticket_length));
+            config.max_fragment_size = Some(512);
+        }
         let connection = ServerConnection::new(Arc::new(config)).unwrap();
         Self {
             connection,

@@ -121,3 +121,29 @@ fn a_message_that_never_ends_fills_no_memory() {
     }
     panic!("it goes on for ever");
 }
+
+#[test]
+fn a_long_message_behind_the_handshake_ends_the_stream_and_nothing_else() {
+    for (ticket_length, is_taken) in [(2000, true), (40_000, false), (65_000, false)] {
+        let mut server = Server::new(Setup { tickets: 1, ticket_length, ..SETUP });
+        let (mut sealed, _) =
+            run(begin(&full(CA), "localhost"), &mut server, |_| usize::MAX).unwrap();
+        let come = std::mem::take(&mut server.out);
+        let mut buffer = vec![0; 64 * 1024];
+        let taken = come.chunks(1000).try_for_each(|piece| {
+            let at = sealed.put_rest(&mut buffer).unwrap();
+            buffer[at..at + piece.len()].copy_from_slice(piece);
+            sealed.open(&mut buffer[..at + piece.len()], |_| panic!("no content"))
+        });
+        if is_taken {
+            taken.unwrap();
+            pass(&mut sealed, &mut server, b"and on");
+            continue;
+        }
+        let failure = taken.unwrap_err();
+        assert!(failure.why.contains("longer than any may be"), "{ticket_length} {failure:?}");
+        // What was not kept is never asked for again.
+        assert!(sealed.seal(b"late").is_err() && sealed.open(&mut [], |_| {}).is_err());
+        sealed.seal_end();
+    }
+}
