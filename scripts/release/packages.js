@@ -21,7 +21,7 @@ import { faults } from './gates.js';
 const LARGEST_MAIN = 150_000;
 /** The files that the package without a binary may contain: no sources of the addon, no tests. */
 const MAIN_FILES =
-  /^(package\.json|README\.md|LICENSE|THIRD_PARTY_LICENSES|CHANGELOG\.md|docs\/ERRORS\.md|js\/([\w-]+\/)?[\w-]+\.[cm]js|typings\/(package\.json|[\w-]+\.d\.m?ts))$/;
+  /^(package\.json|README\.md|LICENSE|THIRD_PARTY_LICENSES|CHANGELOG\.md|docs\/(DEPLOYING|ERRORS|MIGRATING)\.md|js\/([\w-]+\/)?[\w-]+\.[cm]js|typings\/(package\.json|[\w-]+\.d\.m?ts))$/;
 
 /** The fields of package.json that both kinds of packages have. */
 const SHARED = [
@@ -53,6 +53,11 @@ export function layOut(folder, addons, options) {
   for (const name of [...about.files, 'README.md', 'LICENSE']) {
     cpSync(path.join(root, name), path.join(folder, name), { recursive: true });
   }
+  const documents = about.files.filter((name) => name.endsWith('.md'));
+  for (const name of ['README.md', ...documents]) {
+    const file = path.join(folder, name);
+    writeFileSync(file, withAbsoluteLinks(readFileSync(file, 'utf8'), name, about));
+  }
   const published = { ...about };
   // These are for the package's developers. Users have no use for them.
   delete published.scripts;
@@ -66,6 +71,20 @@ export function layOut(folder, addons, options) {
     optionalDependencies: Object.fromEntries(names),
   });
   for (const [abi, file] of Object.entries(addons)) layOutBinary(folder, about, abi, file, options);
+}
+
+/**
+ * A document whose links lead to the repository as it is at the release: on npm and in node_modules
+ * there is little else.
+ */
+export function withAbsoluteLinks(text, name, { version, homepage }) {
+  const repository = homepage.replace(/#.*/, '');
+  const raw = repository.replace('github.com', 'raw.githubusercontent.com');
+  return text.replace(/(!?)(\[[^\]]*\])\((?![a-z]+:|#)([^)\s]+)\)/g, (whole, image, label, to) => {
+    const target = path.posix.join(path.posix.dirname(name), to);
+    const at = image === '' ? `${repository}/blob/v${version}` : `${raw}/v${version}`;
+    return `${image}${label}(${at}/${target})`;
+  });
 }
 
 function layOutBinary(parent, about, abi, file, options) {
