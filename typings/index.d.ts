@@ -125,7 +125,8 @@ export interface PoolOptions extends ConnectionOptions {
   failoverProbeMs?: number | null | undefined;
   /**
    * If a host owes an answer and sends nothing for so many milliseconds, the pool asks it on one
-   * more connection. If that gets no answer within `connectTimeoutMs`, and another host serves,
+   * more connection. (A primary among several hosts is asked long before. That ends no call unless
+   * another host proves a later timeline.) If that gets no answer within `connectTimeoutMs`, and another host serves,
    * requests in flight fail with `outcome: 'unknown'`. A long query on a living host is never
    * harmed. A late ROLLBACK is done by closing its connection. Default: 2000.
    */

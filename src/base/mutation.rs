@@ -106,6 +106,14 @@ pub enum Mutation {
     PunishSilence,
     /// The topology does not learn that the primary is silent.
     ForgetSilence,
+    /// A host that claims the seat of a silent primary gets it without a later timeline.
+    MoveWithoutProof,
+    /// A TCP handshake counts as a sign of a server's life.
+    HandshakeIsLife,
+    /// New calls are sent to a primary that does not answer.
+    SendIntoHole,
+    /// While the primary is silent, no other host is asked.
+    ForgetScouts,
     /// A call that was answered by its twin has no trace.
     LoseTrace,
     /// While no host serves, the pool asks a host only on its open session, even if the host's name
@@ -167,7 +175,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 73] = [
+    pub const ALL: [Self; 77] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -214,6 +222,10 @@ impl Mutation {
         Self::ProbeByName,
         Self::PunishSilence,
         Self::ForgetSilence,
+        Self::MoveWithoutProof,
+        Self::HandshakeIsLife,
+        Self::SendIntoHole,
+        Self::ForgetScouts,
         Self::LoseTrace,
         Self::KeepScouts,
         Self::AskWithoutPause,

@@ -36,9 +36,9 @@ pub enum Observation {
     SessionLost(Error),
     /// An idle session was cut, with no request in flight and no reason given by the server.
     IdleCut(Error),
-    /// The host has owed an answer for `livenessCheckMs`, and a liveness probe is on its way.
+    /// The host has not answered a question in time.
     FellSilent,
-    /// The host has answered, or owes nothing any more, or its liveness probe is over.
+    /// The host has answered, or owes nothing any more.
     Heard,
 }
 

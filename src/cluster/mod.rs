@@ -220,12 +220,12 @@ impl Cluster {
         self.schedules.get(&host).map_or(Instant::ORIGIN, RetrySchedule::may_ask_at)
     }
 
-    /// When a host may be asked again that was last looked at then, without regard to other
+    /// When a host may be asked again that was last probed then, without regard to other
     /// questions that it was asked since.
-    pub fn may_ask_again(&self, host: HostId, looked_at: Option<Instant>) -> Instant {
+    pub fn may_ask_again(&self, host: HostId, probed_at: Option<Instant>) -> Instant {
         self.schedules
             .get(&host)
-            .map_or(Instant::ORIGIN, |schedule| schedule.may_ask_again(looked_at))
+            .map_or(Instant::ORIGIN, |schedule| schedule.may_ask_again(probed_at))
     }
 
     /// A random number below `bound`, for a choice among equals.

@@ -18,15 +18,15 @@ use crate::connection::{Lineage, Role};
 pub enum Primary {
     Unknown,
     Known(HostId),
-    /// It serves, and has owed an answer for `livenessCheckMs`. A liveness probe is on its way to
-    /// find out whether it lives.
+    /// It has the seat, and has not answered a question in time. New calls wait, and all other
+    /// hosts are asked. Only a later timeline takes the seat.
     Silent(HostId),
     /// A session on it broke. Its other sessions are being asked, and so are all other hosts.
     Suspected(HostId),
 }
 
 impl Primary {
-    /// The host in the seat, unless it is suspected. A silent host goes on serving.
+    /// The host in the seat, unless it is suspected. A silent host keeps the seat.
     pub fn serving(self) -> Option<HostId> {
         match self {
             Self::Known(host) | Self::Silent(host) => Some(host),
@@ -350,7 +350,12 @@ impl Topology {
             (Seat::Taken { host: known, .. }, Primary::Known(_) | Primary::Silent(_))
                 if known != host && fit && !claimed =>
             {
-                Change::Rival
+                match self.primary() {
+                    Primary::Silent(_) if Mutation::MoveWithoutProof.is_on() => {
+                        self.take_seat(host)
+                    }
+                    _ => Change::Rival,
+                }
             }
             (Seat::Taken { host: known, .. }, Primary::Suspected(_)) if known != host && wins => {
                 self.take_seat(host)
@@ -429,6 +434,10 @@ impl Topology {
             let report = self.host_states.get(*id)?.report();
             let refusal = self.refuses(*id).filter(|_| self.primary().serving() != Some(*id));
             Some(match refusal {
+                _ if self.primary() == Primary::Silent(*id) => {
+                    let why = "has not answered for a moment, and is asked".to_owned();
+                    HostReport { why, ..report }
+                }
                 Some(why) => HostReport { why, ..report },
                 None => report,
             })

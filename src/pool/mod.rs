@@ -231,6 +231,7 @@ impl Pool {
         calls.release_overdue(now, cx);
         calls.reclaim_idle(now, cx);
         calls.discover(cx, |it, cx| it.watch(now, cx));
+        calls.discover(cx, |it, cx| it.watch_silence(now, cx));
         cx.connections.drop_unreset(now, cx.config.liveness_check);
         calls.follow_up(now, cx);
         // A connection that became free while the loop was blocked serves a call whose deadline
@@ -312,6 +313,7 @@ impl Pool {
             cx.connections.next_unreset(cx.config.liveness_check),
             calls.discover(cx, |it, cx| it.search_timeout(cx)),
             calls.discover(cx, |it, cx| it.liveness_timeout(cx)),
+            calls.discover(cx, |it, cx| it.silence_timeout(cx)),
             calls.discover(cx, |it, cx| it.lifetime_timeout(cx)),
             cx.discovery.rewind_timeout(),
             calls.requests.waiting.deadline().map(|at| (at, "acquire timeout")),
@@ -468,6 +470,12 @@ impl Pool {
     /// How many sessions are logged in.
     pub fn sessions(&self) -> usize {
         self.connections.iter().filter(|(_, slot)| slot.joined_at.is_some()).count()
+    }
+
+    /// Whether the primary has shown its timeline, so that another host can prove a later one.
+    pub fn is_primary_proved(&self) -> bool {
+        let topology = self.discovery.cluster.topology();
+        topology.primary().serving().is_some_and(|host| topology.timeline(host).is_some())
     }
 
     /// The requests that wait for a connection.

@@ -301,6 +301,11 @@ impl World {
         }
     }
 
+    /// Keeps one session busy.
+    pub fn stall_one(&mut self, session: ConnectionId) {
+        self.stalled.entry(session.to_bits()).or_default();
+    }
+
     /// Ends `freeze` and `stall`: the bytes that were written meanwhile are read.
     pub fn thaw(&mut self, host: usize) {
         if let Some(host) = self.hosts.get_mut(host) {

@@ -12,6 +12,7 @@ use crate::pool::Call;
 use crate::pool::connections::{Duty, OVERDUE, Slot};
 use crate::pool::leases::Lease;
 use crate::pool::loss::MOST_LOSSES;
+use crate::pool::requests::Phase;
 
 /// Connections beside `poolSize`: so many logins under way, and for each host one that asks it, one
 /// that watches it and one that may contest the seat.
@@ -29,8 +30,9 @@ impl Calls {
             return Err("what hung on a connection that is gone was left".to_owned());
         }
         cx.connections.audit(now)?;
-        self.discover(cx, |discovery, cx| discovery.audit_silence(now, cx))?;
+        self.discover(cx, |discovery, cx| discovery.audit_silence(cx))?;
         self.audit_calls(cx)?;
+        self.audit_sent(cx)?;
         self.requests.audit_twins()?;
         self.requests.audit()?;
         self.audit_neighbours(now, cx)?;
@@ -88,6 +90,17 @@ impl Calls {
             return Err(format!(
                 "left behind: {calls} calls, {statements} statements of {remembered}, leases {leases:?}"
             ));
+        }
+        Ok(())
+    }
+
+    fn audit_sent(&self, cx: &Context<'_>) -> Result<(), String> {
+        for (_, call) in self.requests.iter().filter(|(_, call)| call.lease.is_none()) {
+            let Phase::Sent { to, at } = call.phase else { continue };
+            if let Some(site) = cx.connections.get(to).map(Slot::site) {
+                let sent = cx.discovery.audit_sent(at, site);
+                sent.map_err(|why| format!("request {} {why}", call.request))?;
+            }
         }
         Ok(())
     }

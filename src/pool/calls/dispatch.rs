@@ -49,6 +49,10 @@ impl Calls {
     }
 
     pub(in crate::pool) fn dispatch(&mut self, now: Instant, cx: &mut Context<'_>) {
+        // What would be sent into a hole now waits in line.
+        if self.discover(cx, |discovery, cx| discovery.holds_calls(now, cx)) {
+            return;
+        }
         self.overtake(now, cx);
         if !cx.discovery.cluster.topology().is_served() {
             return;

@@ -9,7 +9,7 @@ use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::Observation;
 use crate::connection::{Answer, Event, Input, Role, Settled, Shared};
 use crate::pool::connections::{Closed, Duty};
-use crate::pool::discovery::Failed;
+use crate::pool::discovery::{self, Discovery, Failed};
 use crate::pool::{Call, CloseReason, ConnectionId, Output, PoolEvent, Slot};
 
 /// A session that ends so soon was hardly one.
@@ -25,9 +25,12 @@ impl Calls {
         cx: &mut Context<'_>,
     ) {
         let Some(slot) = cx.connections.get_mut(id) else { return };
-        slot.heard_at = now;
-        if matches!(input, Input::Received(_)) {
-            cx.discovery.heard(slot.site());
+        // The kernel of a frozen host completes a handshake: only a server's bytes are a sign of life.
+        let is_life = matches!(input, Input::Received(_))
+            || (matches!(input, Input::Connected(_)) && Mutation::HandshakeIsLife.is_on());
+        if is_life {
+            slot.heard_at = now;
+            cx.discovery.heard(now, slot.site());
         }
         let (statements, keys) = (&mut self.statements, &mut self.keys);
         slot.connection.handle_input(
@@ -36,7 +39,7 @@ impl Calls {
             &mut Shared { config: cx.config, statements, keys },
         );
         if let Some(round_trip) = slot.connection.take_round_trip() {
-            cx.discovery.cluster.measured(now, slot.host, round_trip);
+            cx.discovery.measured(now, slot.site(), round_trip);
         }
         self.drain(now, id, cx);
         self.discover(cx, |discovery, cx| discovery.end_backlog(cx));
@@ -180,10 +183,11 @@ impl Calls {
         cx.connections.close(id, Vec::new(), CloseReason::Lost, Some(error.clone()));
         let observation = if joining {
             self.discover(cx, |discovery, cx| discovery.judge_unlisted(now, host, &error, cx));
-            if is_liveness_probe
-                && self
-                    .discover(cx, |discovery, cx| discovery.address_unreachable(site, &error, cx))
-            {
+            let says_nothing = |discovery: &mut Discovery, cx: &mut discovery::Context<'_>| {
+                discovery.is_too_early(now, site, cx)
+                    || discovery.address_unreachable(site, &error, cx)
+            };
+            if is_liveness_probe && self.discover(cx, says_nothing) {
                 return;
             }
             let failed = Failed { site, duty, route };

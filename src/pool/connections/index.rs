@@ -92,9 +92,14 @@ impl OnSite {
         self.heard_at.set(place, Reverse(facts.map_or(Instant::ORIGIN, |facts| facts.heard_at)));
     }
 
+    /// When the server last sent something on any connection.
+    pub(super) fn heard_at(&self) -> Instant {
+        self.heard_at.least().map_or(Instant::ORIGIN, |Reverse(at)| at)
+    }
+
     /// Since when the server has owed an answer to a call without a byte on any connection.
     pub(super) fn owed_since(&self) -> Option<Instant> {
-        let heard_at = self.heard_at.least().map_or(Instant::ORIGIN, |Reverse(at)| at);
+        let heard_at = self.heard_at();
         self.asked_since.least().map(|asked| asked.max(heard_at))
     }
 }

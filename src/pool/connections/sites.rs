@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::index::OnSite;
 use super::{ConnectionId, Connections, Duty, Site, Slot};
 use crate::base::{Error, Instant, Mutation};
 use crate::cluster::HostId;
@@ -55,10 +56,10 @@ impl Connections {
         self.look().0.sites().iter().find(|on| on.site == site)?.owed_since()
     }
 
-    /// The sites of a host that liveness probes ask, where these have no answer yet.
-    pub(in crate::pool) fn probed_sites(&mut self, host: HostId) -> Vec<Site> {
-        let asks = |slot: &&Slot| slot.host == host && slot.is_unanswered_probe();
-        self.apart().map(|(_, slot)| slot).filter(asks).map(Slot::site).collect()
+    /// When a server of the host last sent something on any connection, if there is one.
+    pub(in crate::pool) fn host_heard_at(&mut self, host: HostId) -> Option<Instant> {
+        let here = self.look().0.sites().iter().filter(|on| on.site.0 == host);
+        here.map(OnSite::heard_at).max()
     }
 
     /// Whether a session is on its way to ask the server at the site.

@@ -35,7 +35,7 @@ pub struct Slot {
     pub(in crate::pool) opened_at: Instant,
     /// When it was logged in.
     pub(in crate::pool) joined_at: Option<Instant>,
-    /// When bytes came last.
+    /// When the server's bytes came last, or the origin of time.
     pub(in crate::pool) heard_at: Instant,
     /// `Output::Write` was given, and not all bytes have been taken since.
     pub(in crate::pool) writing: bool,
@@ -129,7 +129,7 @@ impl Slot {
             duty,
             opened_at: now,
             joined_at: None,
-            heard_at: now,
+            heard_at: Instant::ORIGIN,
             writing: false,
             quick: false,
             shared_cores: None,

@@ -306,7 +306,11 @@ impl Discovery {
     ) -> bool {
         let topology = self.cluster.topology();
         let is_wanted = match topology.has_seat() {
-            true => self.cluster.known_primary().is_none_or(|primary| primary == host),
+            true => {
+                let is_primary = |primary| primary == host;
+                self.silence.episode().is_some()
+                    || self.cluster.known_primary().is_none_or(is_primary)
+            }
             false => true,
         };
         if !is_wanted

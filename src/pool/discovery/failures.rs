@@ -2,14 +2,15 @@
 
 use super::{Context, Discovery};
 use crate::base::{Error, ErrorClass, Mutation, Outcome};
-use crate::cluster::fits;
+use crate::cluster::{Primary, fits};
 use crate::config::TargetSessionAttrs;
 use crate::pool::Slot;
 
 impl Discovery {
     pub(in crate::pool) fn acquire_timeout(&mut self, cx: &mut Context<'_>) -> Error {
         let after = cx.config.acquire_timeout.as_millis();
-        if self.cluster.topology().is_served() {
+        let is_silent = matches!(self.cluster.topology().primary(), Primary::Silent(_));
+        if self.cluster.topology().is_served() && !is_silent {
             let size = cx.connections.size();
             let in_use = size - cx.connections.available();
             let message = format!(

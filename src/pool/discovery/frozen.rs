@@ -18,7 +18,7 @@ impl Discovery {
         let bound = cx.config.liveness_check;
         let frozen = cx.connections.silent_for(now, bound).filter(|(_, slot)| {
             let is_dead = topology.rank(slot.host).is_none() && topology.is_unreachable(slot.host);
-            let is_gone = is_dead && self.silences.is_gone_with_host(slot.site());
+            let is_gone = is_dead && self.probed.is_gone_with_host(slot.site());
             is_gone || Mutation::PunishSilence.is_on()
         });
         let frozen: Vec<_> = frozen.map(|(id, _)| id).collect();
@@ -35,14 +35,14 @@ impl Discovery {
     /// Closes the connections to addresses where no server answers, once the host is served at
     /// another address.
     pub(in crate::pool) fn close_unreachable(&mut self, cx: &mut Context<'_>) {
-        if !self.silences.is_any_unreachable() {
+        if !self.probed.is_any_unreachable() {
             return;
         }
         let connections = &cx.connections;
         let is_there = |site: Site| connections.at(site).next().is_some();
         let fits = |role: Role| fits(cx.config.mode, role);
         let has_moved = |site: Site| connections.has_moved_from(site, fits);
-        for site in self.silences.take_moved(is_there, has_moved) {
+        for site in self.probed.take_moved(is_there, has_moved) {
             let there: Vec<_> = cx.connections.at(site).map(|(id, _)| id).collect();
             let message = "nothing came for a while, no other session could be opened to its address, and the \
                            name of the host leads to another server";
@@ -62,7 +62,7 @@ impl Discovery {
         if site.1.is_none() || error.server().is_some() {
             return false;
         }
-        self.silences.mark_unreachable(site);
+        self.probed.mark_unreachable(site);
         let fits = |role: Role| fits(cx.config.mode, role);
         let has_moved = cx.connections.has_moved_from(site, fits);
         self.close_unreachable(cx);

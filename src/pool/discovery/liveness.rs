@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
-use crate::cluster::{HostId, Observation, Primary};
+use crate::cluster::HostId;
 use crate::pool::ConnectionId;
 use crate::pool::connections::{Duty, Site, Slot};
 
@@ -28,11 +28,11 @@ impl Discovery {
     pub(in crate::pool) fn watch(&mut self, now: Instant, cx: &mut Context<'_>) {
         // No site is silent for longer than the first connection there that is owed an answer.
         let is_due = self.soonest_silence(cx).is_some_and(|at| at <= now);
-        let owing_sites = match is_due || self.silences.is_any_looked_at() {
+        let owing_sites = match is_due || self.probed.is_any_probed() {
             true => cx.connections.owing_sites(),
             false => BTreeSet::new(),
         };
-        self.silences.keep(&owing_sites);
+        self.probed.keep(&owing_sites);
         for site in owing_sites {
             if self.silence_ends(site, cx).is_none_or(|at| at > now) {
                 continue;
@@ -42,7 +42,7 @@ impl Discovery {
                 && self.may_probe_at(site, cx) <= now
                 && !Mutation::ForgetLivenessProbe.is_on()
             {
-                self.silences.look(now, site);
+                self.probed.sent(now, site);
                 let at = if Mutation::ProbeByName.is_on() { (site.0, None) } else { site };
                 self.open_at(now, at, Duty::LivenessProbe { ask_at: None }, cx);
             }
@@ -61,8 +61,13 @@ impl Discovery {
         let again = now + cx.config.liveness_check;
         let Some(slot) = cx.connections.get_mut(id) else { return };
         if slot.connection.is_idle() {
-            if !is_owed {
+            let kept_until = self.kept_until(slot);
+            if !is_owed && kept_until <= now {
                 return cx.connections.retire(id);
+            }
+            if !is_owed {
+                slot.duty = Duty::LivenessProbe { ask_at: Some(kept_until) };
+                return;
             }
             slot.duty = Duty::LivenessProbe { ask_at: Some(again.min(now + timeout)) };
             cx.connections.probe(now, id);
@@ -87,52 +92,13 @@ impl Discovery {
         }
     }
 
-    /// Observes whether the host in the seat is silent. Called at the end of each turn.
-    pub(in crate::pool) fn observe_silence(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let primary = self.cluster.topology().primary();
-        let Some(host) = primary.serving() else { return };
-        let bound = cx.config.liveness_check;
-        let probed = cx.connections.probed_sites(host);
-        let is_overdue =
-            |site: &Site| cx.connections.owed_at(*site).is_some_and(|since| since + bound <= now);
-        let is_silent = probed.iter().any(is_overdue) && !Mutation::ForgetSilence.is_on();
-        let observation = match (primary, is_silent) {
-            (Primary::Known(_), true) => Observation::FellSilent,
-            (Primary::Silent(_), false) => Observation::Heard,
-            _ => return,
-        };
-        self.cluster.observe(now, host, &observation);
-    }
-
-    /// The primary is silent exactly while it has owed an answer for `livenessCheckMs`, and a
-    /// liveness probe to the same address has no answer yet.
-    #[cfg(feature = "sim")]
-    pub(in crate::pool) fn audit_silence(
-        &self,
-        now: Instant,
-        cx: &Context<'_>,
-    ) -> Result<(), String> {
-        let primary = self.cluster.topology().primary();
-        let Some(host) = primary.serving() else { return Ok(()) };
-        let is_overdue = |slot: &Slot| {
-            let owed_at = cx.connections.scan_owed(slot.site());
-            owed_at.is_some_and(|since| since + cx.config.liveness_check <= now)
-        };
-        let probes = cx.connections.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
-        let is_silent = probes.filter(|slot| slot.is_unanswered_probe()).any(is_overdue);
-        match is_silent == matches!(primary, Primary::Silent(_)) {
-            true => Ok(()),
-            false => Err(format!("the primary is {primary:?}, and silent: {is_silent}")),
-        }
-    }
-
     /// When a liveness probe may be opened there. Sessions to other addresses of the name don't
     /// delay it.
     fn may_probe_at(&mut self, site: Site, cx: &mut Context<'_>) -> Instant {
         if site.1.is_none() || !cx.connections.is_elsewhere(site) {
             return self.cluster.may_ask_at(site.0);
         }
-        self.cluster.may_ask_again(site.0, self.silences.looked_at(site))
+        self.cluster.may_ask_again(site.0, self.probed.probed_at(site))
     }
 
     /// When the first connection has been owed an answer for too long.
@@ -181,7 +147,7 @@ impl Discovery {
             return None;
         }
         let is_gone =
-            |slot: &Slot| is_dead(slot.host) && self.silences.is_gone_with_host(slot.site());
+            |slot: &Slot| is_dead(slot.host) && self.probed.is_gone_with_host(slot.site());
         let doomed = cx.connections.owing().filter(|(_, slot)| is_gone(slot));
         let since = doomed.filter_map(|(_, slot)| slot.owes_since()).min()?;
         Some(since + cx.config.liveness_check)

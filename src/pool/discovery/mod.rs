@@ -6,9 +6,10 @@
 //! only how many there are ([`Demand`]).
 //!
 //! Its files call one another in this order, from the top: `session_answers`, `search` and `liveness`, then
-//! `observing`, `rivals`, `seat`, and under these what each of them asks of addresses.
+//! `observing`, `rivals`, `seat`, `asking`, and under these what each of them asks of addresses.
 
 mod addresses;
+mod asking;
 mod failures;
 mod frozen;
 mod hosts;
@@ -17,6 +18,7 @@ mod lifetimes;
 mod liveness;
 mod observing;
 mod outage;
+mod probed_addresses;
 mod rebalance;
 mod renewal;
 mod rewind;
@@ -25,25 +27,27 @@ mod role_reports;
 mod search;
 mod seat;
 mod session_answers;
-mod silences;
+mod silence;
 mod unfit;
 mod wanted;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) use addresses::Failed;
 pub(super) use outage::Found;
 use outage::Outage;
+use probed_addresses::ProbedAddresses;
 use rewind::Rewinding;
-use silences::Silences;
+use silence::Silence;
 use unfit::UnfitAddresses;
 
 use super::PoolEvent;
 use super::connections::{Connections, Site};
 use super::placement::Candidate;
 use crate::base::{Instant, Random};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Observation, Primary};
 use crate::config::Config;
 
 #[derive(Debug)]
@@ -51,7 +55,8 @@ pub(super) struct Discovery {
     pub(super) cluster: Cluster,
     outage: Outage,
     unfit: UnfitAddresses,
-    silences: Silences,
+    probed: ProbedAddresses,
+    silence: Silence,
     /// The cluster may have gone back to an older timeline.
     rewinding: Option<Rewinding>,
     /// When standbys may be asked again how far they are behind.
@@ -109,7 +114,8 @@ impl Discovery {
             // Hosts are looked for before anybody asks, where connections are wanted before.
             outage: Outage::new(now, config.min_idle > 0),
             unfit: UnfitAddresses::default(),
-            silences: Silences::default(),
+            probed: ProbedAddresses::default(),
+            silence: Silence::default(),
             rewinding: None,
             lag_due: now,
             has_moved: false,
@@ -129,9 +135,21 @@ impl Discovery {
         self.events.pop_front()
     }
 
-    /// Something came from there.
-    pub(super) fn heard(&mut self, site: Site) {
-        self.silences.end(site);
+    /// A server there has sent something.
+    pub(super) fn heard(&mut self, now: Instant, site: Site) {
+        self.probed.heard(site);
+        if !self.silence.is_calm()
+            && self.silence.heard(now, site)
+            && self.cluster.topology().primary() == Primary::Silent(site.0)
+        {
+            self.cluster.observe(now, site.0, &Observation::Heard);
+        }
+    }
+
+    /// The server there has answered a bare Sync after `round_trip`.
+    pub(super) fn measured(&mut self, now: Instant, site: Site, round_trip: Duration) {
+        self.cluster.measured(now, site.0, round_trip);
+        self.silence.measured(site, round_trip);
     }
 
     /// The pool's turn is over: what was due has been done, or can't be done.

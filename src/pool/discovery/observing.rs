@@ -122,7 +122,9 @@ impl Discovery {
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
         cx.connections.close(id, Vec::new(), CloseReason::Dropped, Some(error.clone()));
         self.judge_unlisted(now, host, &error, cx);
-        if is_liveness_probe && self.address_unreachable(site, &error, cx) {
+        if is_liveness_probe
+            && (self.is_too_early(now, site, cx) || self.address_unreachable(site, &error, cx))
+        {
             return;
         }
         self.observe(now, host, Observation::ConnectFailed(error), cx);

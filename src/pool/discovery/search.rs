@@ -42,7 +42,11 @@ impl Discovery {
     /// Opens the missing connections.
     pub(in crate::pool) fn search(&mut self, now: Instant, cx: &mut Context<'_>) {
         if self.cluster.topology().is_served() {
-            self.grow(now, cx);
+            // More connections to a host that does not answer would serve no call.
+            if !self.is_holding() {
+                self.grow(now, cx);
+            }
+            self.scout_others(now, cx);
             self.visit(now, cx);
             if !self.cluster.topology().has_seat() {
                 self.look_around(now, cx);
@@ -163,11 +167,12 @@ impl Discovery {
         }
         let timeout = cx.config.connect_timeout;
         for id in cx.connections.those_apart(|_| true) {
+            let pause = self.scout_pause(now, cx);
             let Some(slot) = cx.connections.get_mut(id) else { continue };
             match slot.duty {
                 Duty::Scouting { ask_at } if slot.scouts_at(ask_at, timeout) <= now => {
                     if slot.connection.is_idle() {
-                        slot.duty = Duty::Scouting { ask_at: now + cx.config.failover_probe };
+                        slot.duty = Duty::Scouting { ask_at: now + pause };
                         slot.connection.recheck_role(now, CHECK_EVERY);
                         cx.connections.probe(now, id);
                     } else if slot.is_silent(now, timeout) {
@@ -200,7 +205,7 @@ impl Discovery {
         });
         let duties = duties.min_by_key(|(at, _)| *at);
         let is_served = self.cluster.topology().is_served();
-        let is_missing = is_served && self.wants_connections(cx);
+        let is_missing = is_served && !self.is_holding() && self.wants_connections(cx);
         let wanted = is_served || self.somebody_waits(cx);
         let mut login: Option<Instant> = None;
         for place in 0..self.cluster.topology().host_ids().len() {

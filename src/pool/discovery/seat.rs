@@ -18,6 +18,8 @@ impl Discovery {
     /// they have said that they don't claim the seat too.
     pub(in crate::pool) fn found(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
         self.has_moved = true;
+        self.silence.forget_states();
+        self.silence.end_episode();
         let name = self.cluster.name(host);
         let found = self.outage.end(now, name.as_ref());
         if let (Some(host), Some(Found { previous, outage })) = (name, found) {
@@ -139,7 +141,7 @@ impl Discovery {
                 }
                 Some(Rank::Preferred) if self.may_rebalance(host, cx) => Some(Duty::Rebalancing),
                 // One session of each host goes on asking.
-                None if !is_served => match before {
+                None if !is_served || self.silence.keeps_scouts(now) => match before {
                     Duty::Scouting { .. } if cx.connections.is_replaced(id) => None,
                     Duty::Scouting { .. } => Some(before),
                     _ if cx.connections.is_scouted(host) => None,

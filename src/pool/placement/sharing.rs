@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::View;
 use crate::base::{Instant, Mutation};
+use crate::cluster::Primary;
 use crate::config::Pipelining;
 use crate::pool::{Call, ConnectionId, Slot};
 
@@ -79,7 +80,9 @@ pub(in crate::pool) fn may_stay(
     quick: bool,
     view: &View<'_>,
 ) -> bool {
-    let serves = |host| view.cluster.topology().rank(host).is_some();
+    let topology = view.cluster.topology();
+    let serves =
+        |host| topology.rank(host).is_some() && topology.primary() != Primary::Silent(host);
     view.connections.get(id).is_some_and(|slot| {
         let depth = slot.connection.depth();
         let has_room = depth == 0 || (quick && may_be_shared(now, slot, depth));

@@ -11,6 +11,7 @@ mod pooled;
 mod renewal;
 mod report;
 mod rival;
+mod silence;
 mod value;
 
 use std::num::NonZeroU32;

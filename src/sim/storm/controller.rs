@@ -48,6 +48,8 @@ pub(super) enum Deed {
     Burst(usize),
     Uncrowd(usize),
     SlowLogins(usize),
+    /// It stutters: most of the time nothing gets through to it.
+    Stutter(usize),
     /// Its pg_hba.conf refuses every login, or accepts logins again.
     Bar(usize, bool),
     /// All nodes do, as after a wrong rule was rolled out everywhere.
@@ -123,6 +125,7 @@ impl Storm {
             if let Some(node) = self.nodes.get_mut(node) {
                 node.starting_until = Instant::ORIGIN;
                 node.slow_until = Instant::ORIGIN;
+                node.stutters_until = Instant::ORIGIN;
             }
             if self.nodes.get(node).is_some_and(|node| node.power == Power::Down) {
                 self.perform(Deed::Start(node));
@@ -132,6 +135,7 @@ impl Storm {
         let leader = self.nodes.leader;
         self.perform(Deed::Unfence(leader));
         // In this calm the old primary stays silent for good.
+        let served_by = self.primary();
         if self.nodes.all.len() > 2 && self.dice.percent(10) {
             self.follow_a_name();
         } else if self.nodes.all.len() > 2 && self.dice.percent(25) {
@@ -144,7 +148,18 @@ impl Storm {
                 self.note(|| format!("and at last {deed:?}"));
                 self.perform(deed);
             }
+            let is_known = served_by == Some(leader)
+                && self.pool.is_primary_proved()
+                && !self.nodes.were_moved;
+            self.silent_since = is_known.then_some(self.now);
         }
+    }
+
+    /// The node that serves as the only one, by the pool's own account.
+    pub(super) fn primary(&self) -> Option<usize> {
+        let hosts = self.pool.cluster(self.now);
+        let serves = hosts.iter().position(|host| host.serves);
+        serves.filter(|_| self.has_seat() && !self.apps.ended)
     }
 
     /// A calm in which the pool has a single name, which follows the primary. The server to which
@@ -228,6 +243,13 @@ impl Storm {
                     self.now + self.dice.time(Duration::from_millis(20), Duration::from_secs(4));
                 if let Some(node) = self.nodes.get_mut(node) {
                     node.slow_until = until;
+                }
+            }
+            Deed::Stutter(node) => {
+                let until =
+                    self.now + self.dice.time(Duration::from_millis(20), Duration::from_secs(2));
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.stutters_until = until;
                 }
             }
             Deed::Bar(node, is_barred) => {

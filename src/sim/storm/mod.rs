@@ -61,6 +61,10 @@ struct Storm {
     events: Events,
     /// How many processor cores the nodes share with the pool.
     cores: Option<usize>,
+    /// Since when the host in the seat is silent for good, and another one promoted, in this calm.
+    silent_since: Option<Instant>,
+    /// Hosts fall silent in this storm, and stutter, more often than in others.
+    has_silences: bool,
     /// The first broken rule.
     failure: Option<String>,
     /// Takes the lines of the trace.
@@ -212,6 +216,9 @@ impl Storm {
             link.node = link.others.remove(0);
         }
         let Some(node) = self.nodes.get_mut(link.node) else { return };
+        if node.stutters_until > self.now && !self.dice.percent(10) {
+            return;
+        }
         if link.lost || node.cut || link.ending.is_some() {
             return self.clear_away(number);
         }
@@ -310,6 +317,10 @@ impl Storm {
 
     fn move_to_pool(&mut self, number: u64) {
         let Some(link) = self.links.get_mut(&number) else { return };
+        let stutters = self.nodes.get(link.node).is_some_and(|it| it.stutters_until > self.now);
+        if stutters && !self.dice.percent(10) {
+            return;
+        }
         let cut = self.nodes.get(link.node).is_none_or(|node| node.cut);
         if link.lost || cut || link.left {
             return self.clear_away(number);

@@ -31,6 +31,8 @@ pub(super) struct Node {
     pub(super) is_barred: bool,
     /// Until then logins get no answer.
     pub(super) slow_until: Instant,
+    /// Until then most of what is on its way to it or from it has to wait.
+    pub(super) stutters_until: Instant,
     /// The node whose log it replays.
     pub(super) follows: Option<usize>,
     /// The pool's list of hosts has it.
@@ -49,6 +51,7 @@ impl Node {
             session_limit: usize::MAX,
             is_barred: false,
             slow_until: Instant::ORIGIN,
+            stutters_until: Instant::ORIGIN,
             follows,
             listed: true,
             changes: 0,

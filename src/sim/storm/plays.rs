@@ -12,6 +12,9 @@ impl Storm {
         let standbys: Vec<_> = self.nodes.standbys().collect();
         let standby = self.dice.pick(&standbys).unwrap_or(leader);
         let any = self.dice.below(self.nodes.all.len());
+        if self.has_silences && self.dice.percent(50) {
+            return self.silent_play(leader, standby);
+        }
         let play: &[Deed] = match self.dice.below(47) {
             0..2 => &[Crash(leader), Promote, Start(leader)],
             2 => &[PowerOff(leader), Promote, Start(leader)],
@@ -106,6 +109,37 @@ impl Storm {
             }
             45 => &[BarAll(true), Reset(any), CrashAll, StartAll, Reset(any), BarAll(false)],
             _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
+        };
+        play.iter().copied().collect()
+    }
+
+    /// A host does not answer, for a while or for good.
+    fn silent_play(&mut self, leader: usize, standby: usize) -> VecDeque<Deed> {
+        use Deed::*;
+        let play: &[Deed] = match self.dice.below(8) {
+            0 => &[Freeze(leader), Promote, Crash(leader), Start(leader)],
+            1 => &[Cut(leader), Promote, Crash(leader), Mend(leader), Start(leader)],
+            2 => &[Freeze(leader), Thaw(leader), Freeze(leader), Thaw(leader)],
+            3 => &[
+                Freeze(leader),
+                Thaw(leader),
+                Freeze(leader),
+                Promote,
+                Crash(leader),
+                Start(leader),
+            ],
+            4 => &[Stutter(leader), Stutter(leader), Stutter(leader)],
+            5 => &[Stutter(standby), Freeze(leader), Promote, Crash(leader), Start(leader)],
+            6 => &[
+                Crash(leader),
+                Promote,
+                Revive(leader),
+                Stutter(standby),
+                Stutter(standby),
+                ResetLeader,
+                Depose,
+            ],
+            _ => &[Freeze(standby), Stutter(leader), Thaw(standby)],
         };
         play.iter().copied().collect()
     }

@@ -26,6 +26,9 @@ const STEPS: usize = 1500;
 /// attempts, a query that waits for its cancel (`cancelGraceMs`), and as much again for the calls
 /// that these delayed.
 const RECOVERY: Duration = Duration::from_secs(8);
+/// How soon a promoted host has the seat of a primary that has fallen silent. It is less than
+/// `livenessCheckMs` and `connectTimeoutMs` together, after which the primary is suspected.
+const MOVED_WITHIN: Duration = Duration::from_millis(3500);
 /// Longer than any silence before the pool looks into it.
 const LONG: Duration = Duration::from_secs(20);
 /// How long an idle pool is watched.
@@ -86,6 +89,8 @@ impl Storm {
             apps: Applications::new(),
             events: Events::default(),
             cores,
+            silent_since: None,
+            has_silences: seed % 3 == 1,
             failure: None,
             trace,
             wakes: 0,
@@ -157,6 +162,12 @@ impl Storm {
                     _ => self.apps.describe_unanswered(),
                 };
                 return self.fail(format!("{RECOVERY:?} after the last fault: {left}"));
+            }
+            if self.primary() == Some(self.nodes.leader) {
+                self.silent_since = None;
+            }
+            if self.silent_since.is_some_and(|since| self.now > since + MOVED_WITHIN) {
+                return self.fail(format!("no seat for the promoted host in {MOVED_WITHIN:?}"));
             }
             self.probe();
             self.finish_acting();

@@ -1,4 +1,4 @@
-//! What is known of silent addresses.
+//! What liveness probes have found out about addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,38 +6,38 @@ use crate::base::Instant;
 use crate::pool::connections::Site;
 
 #[derive(Debug, Default)]
-pub(in crate::pool) struct Silences {
+pub(in crate::pool) struct ProbedAddresses {
     /// A liveness probe has found no server there.
     unreachable: BTreeSet<Site>,
     /// When the last liveness probe was sent there.
-    looked_at: BTreeMap<Site, Instant>,
+    probed_at: BTreeMap<Site, Instant>,
 }
 
-impl Silences {
-    /// Something came from there.
-    pub(in crate::pool) fn end(&mut self, site: Site) {
+impl ProbedAddresses {
+    /// A server there has sent something.
+    pub(in crate::pool) fn heard(&mut self, site: Site) {
         if !self.unreachable.is_empty() {
             self.unreachable.remove(&site);
         }
     }
 
-    /// Whether a liveness probe was sent anywhere that may still be silent.
-    pub(in crate::pool) fn is_any_looked_at(&self) -> bool {
-        !self.looked_at.is_empty()
+    /// Whether a liveness probe was sent to any address that may still be silent.
+    pub(in crate::pool) fn is_any_probed(&self) -> bool {
+        !self.probed_at.is_empty()
     }
 
     /// Forgets the sites that owe no answer any more.
     pub(in crate::pool) fn keep(&mut self, owing_sites: &BTreeSet<Site>) {
-        self.looked_at.retain(|site, _| owing_sites.contains(site));
+        self.probed_at.retain(|site, _| owing_sites.contains(site));
     }
 
     /// A liveness probe is sent there.
-    pub(in crate::pool) fn look(&mut self, now: Instant, site: Site) {
-        self.looked_at.insert(site, now);
+    pub(in crate::pool) fn sent(&mut self, now: Instant, site: Site) {
+        self.probed_at.insert(site, now);
     }
 
-    pub(in crate::pool) fn looked_at(&self, site: Site) -> Option<Instant> {
-        self.looked_at.get(&site).copied()
+    pub(in crate::pool) fn probed_at(&self, site: Site) -> Option<Instant> {
+        self.probed_at.get(&site).copied()
     }
 
     /// A liveness probe has found no server there.
