@@ -1,5 +1,5 @@
-// An HTTP service: it starts once its database is available, gives up queries whose clients have
-// hung up, and ends in order on SIGTERM.
+// An HTTP service: it starts once its database is available, says whether it is well, gives up
+// queries whose clients have hung up, and ends in order on SIGTERM.
 
 import { createServer } from 'node:http';
 import process from 'node:process';
@@ -12,7 +12,23 @@ const pool = createPool(process.env.DATABASE_URL, {
   failFast: false,
 });
 
+let isEnding = false;
+
+/** For an orchestrator: asks the database nothing, so that it can be called often. */
+function tellHealth(response) {
+  const hosts = pool.cluster().filter(({ serves }) => serves);
+  const { waiting } = pool.status();
+  const isWell = !isEnding && hosts.length > 0;
+  response.statusCode = isWell ? 200 : 503;
+  response.end(JSON.stringify({ isWell, hosts: hosts.map(({ host }) => host), waiting }));
+}
+
 async function answer(request, response) {
+  if (request.url === '/health') return tellHealth(response);
+  if (request.url === '/metrics') {
+    response.setHeader('content-type', 'text/plain; version=0.0.4');
+    return response.end(pool.prometheus());
+  }
   const hungUp = new AbortController();
   response.on('close', () => hungUp.abort());
   try {
@@ -36,6 +52,7 @@ server.listen(Number(process.env.PORT ?? 3000), '127.0.0.1', () =>
 );
 
 process.once('SIGTERM', async () => {
+  isEnding = true;
   // First end the requests, then the queries that they have made.
   await new Promise((resolve) => {
     server.close(resolve);

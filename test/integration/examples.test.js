@@ -57,6 +57,8 @@ const EXPECTED = {
     'undone: 23505',
     '[ { balance: 1 } ]',
   ],
+  'idempotency.js': ['first: true', 'again: false', '[ { balance: 50 } ]'],
+  'cluster-module.js': ['2 sessions', 'ended with 0 and 0'],
   'outcome.js': ['paid', 'lost: outcome unknown', '100 in all'],
   'deadlines.js': [
     'TimeoutError HYPERION_QUERY_TIMEOUT, outcome not-committed',
@@ -109,10 +111,29 @@ test('examples/service.js', async () => {
   const response = await fetch(String(address).trim());
   assert.equal(response.status, 200);
   assert.match((await response.json()).now, /^\d{4}-\d\d-\d\dT/);
+  const asked = async (name) => await fetch(String(address).trim() + name);
+  const { isWell, hosts } = await (await asked('/health')).json();
+  assert.deepEqual([isWell, hosts], [true, [cluster.primary.address]]);
+  assert.match(await (await asked('/metrics')).text(), /^hyperiondb_pool_connections\{/m);
   const exited = once(child, 'exit');
   child.kill('SIGTERM');
   assert.deepEqual(await exited, [0, null]);
   assert.match(await said, /\nended\n$/);
+});
+
+test('examples/nextjs', async () => {
+  const at = (name) => import(new URL(`../../examples/nextjs/${name}`, import.meta.url));
+  const { default: config } = await at('next.config.mjs');
+  assert.deepEqual(config, { serverExternalPackages: ['hyperiondb-client'] });
+  process.env.DATABASE_URL = url;
+  const [{ GET, runtime }, { pool }] = await Promise.all(
+    ['app/orders/route.js', 'lib/pool.js'].map(at),
+  );
+  assert.equal(runtime, 'nodejs');
+  const response = await GET(new Request('http://localhost/orders?least=3'));
+  assert.deepEqual(await response.json(), { orders: 8 });
+  assert.equal((await GET(new Request('http://localhost/orders?least=x'))).status, 400);
+  await pool.end();
 });
 
 test('examples/failover.js', async () => {
