@@ -1,4 +1,4 @@
-// An addon with the feature `defects`, which fails where an SQL text says so.
+// An addon with the feature `defects`, which fails if an SQL text says so.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

@@ -1,5 +1,5 @@
-// Other versions of Node.js, from the packages of its binaries on npm. Each has 150 to 210 MB. The
-// first use installs it into `.cache/node/<version>`.
+// Other versions of Node.js, from npm's packages with its binaries, 150 to 210 MB each. The first
+// use installs the package into `.cache/node/<version>`.
 
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -39,7 +39,7 @@ export async function fromNpm(name, version, file, home) {
   await withLock(`${home}.lock`, async () => {
     if (!existsSync(program)) await install(`${name}@${version}`, home);
   });
-  // npm installs a binary for glibc on musl systems too, where it can't run.
+  // npm installs a binary for glibc even on a musl system, on which it can't run.
   await promisify(execFile)(program, ['--version']);
   return program;
 }
@@ -51,7 +51,8 @@ function packageName() {
   return target === 'darwin-arm64' ? `node-bin-${target}` : `node-${target}`;
 }
 
-// npm installs into a folder beside it, which is then renamed: a folder of that name is complete.
+// npm installs into a folder next to it, which is then renamed. So a folder of that name is
+// complete.
 async function install(name, home) {
   const staging = `${home}.new`;
   await rm(staging, { recursive: true, force: true });

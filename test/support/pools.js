@@ -17,7 +17,7 @@ export function openPool(t, options, end) {
   return pool;
 }
 
-/** What `status()` counts at this moment, without what it has counted so far. */
+/** The counts in `status()` of this moment, without the cumulative ones. */
 export function countsOf(pool) {
   const { maxSize, size, available, inUse, waiting } = pool.status();
   return { maxSize, size, available, inUse, waiting };

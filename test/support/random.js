@@ -1,9 +1,9 @@
 // Random numbers from a seed, so that a run can be repeated. (The choices of servers and of the
-// kernel can't.)
+// kernel can't be repeated.)
 
 import process from 'node:process';
 
-/** The seed in HYPERION_SEED, or else the usual one. */
+/** The seed in HYPERION_SEED, or otherwise `usual`. */
 export const seedOr = (usual) => Number(process.env.HYPERION_SEED ?? usual);
 
 /** The seed of this run. */
@@ -16,9 +16,9 @@ export const replay = (file) => `HYPERION_SEED=${SEED} npm test -- ${file}`;
 export class Random {
   #state;
 
-  /** @param {number} stream independent ones of the same seed */
+  /** @param {number} stream independent streams of the same seed */
   constructor(seed = SEED, stream = 0) {
-    // With the increment of `next` as the factor, a stream would be another stream some steps
+    // If the factor were the increment of `next`, one stream would be another stream some steps
     // later.
     this.#state = (seed ^ Math.imul(stream, 0x85ebca6b)) | 0;
   }

@@ -1,6 +1,6 @@
-// A registry for npm that accepts packages, for the tests of a release. It can refuse an upload
-// before or after it has stored it, show a package late, and fail to answer. It refuses a version
-// that it has, and issues the tokens that npm asks GitHub for.
+// An npm registry that accepts packages, for the tests of a release. It can refuse an upload before
+// or after it has stored it, show a package late, or fail to answer. It refuses a version that it
+// already has, and issues the tokens that npm requests from GitHub.
 
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -83,7 +83,7 @@ export async function startRegistry() {
   });
 }
 
-/** Settings of npm and git with which programs know this registry only. */
+/** Settings with which npm and git know only this registry. */
 export async function settingsFor(registry, folder) {
   const host = registry.url.replace('http:', '');
   await writeFile(path.join(folder, 'npmrc'), `${host}:_authToken=secret\n`);

@@ -3,9 +3,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Calls `condition` again and again until it returns a true value, and returns that value.
+ * Calls `condition` again and again until it returns a truthy value, and returns that value.
  * @template T
- * @param {string} what is waited for, as the error says it
+ * @param {string} what the condition, in the words of the error
  * @param {() => T | Promise<T>} condition
  * @param {{ timeoutMs?: number, intervalMs?: number }} [options]
  * @returns {Promise<NonNullable<T>>}

@@ -1,8 +1,8 @@
-// The account that the servers run as, and folders that this account owns.
+// The account as which the servers run, and folders that this account owns.
 //
-// PostgreSQL refuses to run as root. Containers and CI machines often are root, so there the
-// servers (and initdb, pg_rewind) drop to an unprivileged account; everyone else runs them as
-// themselves.
+// PostgreSQL refuses to run as root. Containers and CI machines often run as root. There the
+// servers (and initdb, pg_rewind) run as an unprivileged account, and otherwise as the present
+// user.
 
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -19,7 +19,8 @@ import path from 'node:path';
 let account;
 
 /**
- * The account to drop to: `postgres` where it exists, else `nobody`; null when no drop is needed.
+ * The account for the servers: `postgres` if it exists, otherwise `nobody`. Null if no other
+ * account is needed.
  * @returns {Account | null}
  */
 export function serverAccount() {
@@ -48,7 +49,7 @@ function lookUp(name) {
 
 /**
  * Options for `child_process.spawn` that start a program as that account. The environment is empty
- * but for a few variables: PGDATA, PGHOST or a locale of the developer must not reach the servers.
+ * except for a few variables: the servers must not get a developer's PGDATA, PGHOST or locale.
  * @param {Account | null} owner
  */
 export function spawnOptions(owner) {
@@ -56,12 +57,12 @@ export function spawnOptions(owner) {
   return owner === null ? { env } : { env, uid: owner.uid, gid: owner.gid };
 }
 
-/** The data stay out of memory if the tmpfs or the free memory has less room than this. */
+/** The data are not put into memory if the tmpfs or the free memory has less room than this. */
 const ROOM_IN_MEMORY = 4 * 2 ** 30;
 
 /**
- * Folders that may hold the data of servers, the best first. A cluster is some thousand small files,
- * which a file system in memory makes and removes several times as fast as one on a disk.
+ * Folders for the servers' data, the best first. A cluster consists of some thousand small files. A
+ * file system in memory creates and removes them several times as fast as one on a disk.
  * HYPERION_TEST_FOLDER names another place.
  * @returns {string[]}
  */
@@ -82,8 +83,8 @@ function hasRoomInMemory(folder) {
 }
 
 /**
- * The folder for temporary files, or /tmp when the account could not reach it: a private TMPDIR of
- * root is of no use to a server that is not root.
+ * The folder for temporary files, or /tmp if the account can't reach that folder: root's private
+ * TMPDIR is of no use to a server that does not run as root.
  * @returns {string}
  */
 export function temporaryFolder() {
@@ -108,8 +109,9 @@ export async function makePrivateFolder(folder, owner) {
 }
 
 /**
- * Copies a folder with all that is in it and gives the copy to `owner`. Files may vanish while it
- * runs, as they do in the data folder of a running server: they are left out, like pg_basebackup does.
+ * Copies a folder with everything in it, and gives the copy to `owner`. Files may disappear
+ * meanwhile, as they do in the data folder of a running server. They are left out, as pg_basebackup
+ * does.
  * @param {string} source
  * @param {string} target must not exist
  * @param {{ owner?: Account | null, leaveOut?: (relative: string) => boolean }} [options]

@@ -4,8 +4,8 @@ import path from 'node:path';
 import { copyFolder, serverAccount } from './account.js';
 import { openSession } from './session.js';
 
-// pg_basebackup leaves these out as well: they belong to the running server, or a start makes
-// them anew.
+// pg_basebackup leaves these out as well. They belong to the running server, or are created at its
+// next start.
 const EMPTIED = new Set([
   'pg_dynshmem',
   'pg_notify',
@@ -26,18 +26,18 @@ function isLeftOut(relative) {
 }
 
 /**
- * Copies the data of a running server between the start and the stop of a backup. Its WAL is not
- * copied: the standby streams it from the primary, which keeps enough of it (wal_keep_size).
+ * Copies the data of a running server between the start and the stop of a backup. The WAL is not
+ * copied: the standby streams it from the primary, which keeps enough WAL (wal_keep_size).
  * @param {import('./node.js').ClusterNode} primary
  * @param {import('./session.js').Credentials} credentials
- * @param {import('./node.js').ClusterNode} node must not run; what it held is lost
+ * @param {import('./node.js').ClusterNode} node must not run; its data are lost
  */
 export async function copyRunningServer(primary, credentials, node) {
   await node.removeData();
   const session = await openSession(primary, credentials);
   try {
     const [[version]] = await session.query('SHOW server_version_num');
-    // The functions were renamed in 15, when the exclusive kind of backup went.
+    // The functions were renamed in 15, which removed exclusive backups.
     const isRenamed = Number(version) >= 150_000;
     await session.query(
       isRenamed
@@ -59,7 +59,7 @@ export async function copyRunningServer(primary, credentials, node) {
 }
 
 /**
- * Turns a deposed primary's data back to where the new primary's history left it.
+ * Rewinds a deposed primary's data to the point where the new primary's history diverged.
  * @param {import('./guard.js').Guard} guard
  * @param {import('./binaries.js').Binaries} binaries
  * @param {import('./node.js').ClusterNode} node must not run
@@ -68,7 +68,7 @@ export async function copyRunningServer(primary, credentials, node) {
  */
 export async function rewind(guard, binaries, node, primary, credentials) {
   const session = await openSession(primary, credentials);
-  // pg_rewind reads the new timeline from the control file, where a checkpoint writes it.
+  // pg_rewind reads the new timeline from the control file, into which a checkpoint writes it.
   await session.query('CHECKPOINT').finally(() => session.close());
   const { user, password } = credentials;
   const source = `host=${primary.host} port=${primary.port} user=${user} password=${password}`;

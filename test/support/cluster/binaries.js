@@ -148,7 +148,8 @@ async function embedded(major) {
   return inspectFolder(path.join(await reachableCopy(native, version), 'bin'), key);
 }
 
-// npm installs into a folder beside it, which is then renamed: a folder of that name is complete.
+// npm installs into a folder next to it, which is then renamed. So a folder of that name is
+// complete.
 async function install(name, version, home) {
   const staging = `${home}.new`;
   await rm(staging, { recursive: true, force: true });
@@ -160,8 +161,8 @@ async function install(name, version, home) {
   await run(npm, [...first, 'install', '--prefix', staging, ...quiet, `${name}@${version}`], {
     cwd: staging,
   });
-  // The package's postinstall makes the links between its libraries. It does no harm to run it
-  // again, and npm may have been told not to run any (ignore-scripts).
+  // The package's postinstall makes the links between its libraries. Running it again does no harm,
+  // and npm may have been told not to run scripts (ignore-scripts).
   const folder = path.join(staging, 'node_modules', name);
   await run(process.execPath, ['scripts/hydrate-symlinks.js'], { cwd: folder });
   await rm(home, { recursive: true, force: true });
@@ -175,7 +176,7 @@ function npmCommand() {
 }
 
 /**
- * A copy of the programs at a place that the servers' account can reach, since the repository may
+ * A copy of the programs in a place that the servers' account can reach, since the repository may
  * be below /root. The copy belongs to root, and no other account can write to it.
  */
 async function reachableCopy(native, version) {

@@ -1,9 +1,10 @@
-// A port whose SYNs are never answered, without any privilege.
+// A port whose SYNs are never answered. No privilege is needed.
 //
-// The kernel drops the SYN of a connection when the listener's queue of connections that were not
-// yet accepted is full. Node accepts whenever its event loop turns, and turns a backlog of 0 into
-// 511. So a worker thread listens with a backlog of 1 and then sleeps, its loop with it: it never
-// accepts. Our own connections fill the queue; the next one's SYN goes unanswered.
+// When a listener's queue of connections that were not accepted yet is full, the kernel drops
+// further SYNs. Node accepts connections whenever its event loop turns, and turns a backlog of 0
+// into 511. So a worker thread listens with a backlog of 1 and then sleeps together with its loop,
+// so that it never accepts. This module's own connections fill the queue, and the SYN of the next
+// connection is not answered.
 
 import net from 'node:net';
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
@@ -31,7 +32,7 @@ export async function startBlackHole({ host, port }) {
   const fillers = await fillQueue({ host, port });
   return {
     async close() {
-      // Nothing else may keep the loop alive until the worker has ended.
+      // The worker must keep the loop alive until it has ended.
       worker.ref();
       Atomics.store(wake, 0, 1);
       Atomics.notify(wake, 0);
@@ -50,7 +51,7 @@ async function fillQueue(address) {
     fillers.push(filler);
     const deadline = performance.now() + CONNECT_MS;
     while (filler.connecting && performance.now() < deadline) await sleep(2);
-    // After a stall of this thread the loop may not have delivered 'connect' yet.
+    // After this thread has stalled, the loop may not have delivered 'connect' yet.
     await turn();
     await turn();
     if (filler.connecting) return fillers;

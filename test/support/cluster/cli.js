@@ -1,7 +1,7 @@
 // The command line: `node test/support/cluster/cli.js start --nodes 3 --version 16 --synchronous
 // 1`.
 //
-// Keeps a cluster running, and executes commands from standard input, one a line. Ctrl-C or the
+// Keeps a cluster running, and executes commands from standard input, one per line. Ctrl-C or the
 // end of the input ends the cluster.
 
 import process from 'node:process';

@@ -1,5 +1,5 @@
-// A wall clock that one process has to itself and a test can set, by libfaketime. The monotonic
-// clock goes on, as it does when an administrator or NTP sets the time.
+// A wall clock for one process, which a test can set, by libfaketime. The monotonic clock
+// continues, as it does when an administrator or NTP sets the time.
 
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -21,7 +21,7 @@ export function findFaketime() {
 export class WallClock {
   #file;
 
-  /** @param {string} file is written; the process must be able to read it */
+  /** @param {string} file will be written; the process must be able to read it */
   constructor(file) {
     this.#file = file;
     this.set(0);

@@ -18,7 +18,7 @@ import { waitUntil } from '../wait-until.js';
 export class Cluster {
   /** @type {Node[]} */
   nodes = [];
-  /** The node that was last made the primary. @type {Node} */
+  /** The node that was made the primary last. @type {Node} */
   primary;
 
   /** @type {Set<import('./proxy.js').Proxy>} */
@@ -60,7 +60,7 @@ export class Cluster {
    * Ends a session, as an administrator would, and waits until it is gone.
    *
    * @param {Node} node
-   * @param {number} pid of its server process
+   * @param {number} pid of the session's server process
    */
   async endSession(node, pid) {
     await this.query(node, `SELECT pg_terminate_backend(${pid})`);
@@ -70,7 +70,7 @@ export class Cluster {
   }
 
   /**
-   * Asks until there is a row, and returns it.
+   * Runs a query until it returns a row, and returns the row.
    * @param {Node} node
    * @param {string} sql
    */
@@ -98,7 +98,7 @@ export class Cluster {
     return openSession(node, this.credentials);
   }
 
-  /** The nodes that run and follow another one. @returns {Promise<Node[]>} */
+  /** The nodes that run and follow another node. @returns {Promise<Node[]>} */
   async runningStandbys() {
     const running = this.nodes.filter((node) => node !== this.primary && node.state === 'running');
     const inRecovery = await Promise.all(
@@ -108,14 +108,14 @@ export class Cluster {
   }
 
   /**
-   * Makes a node read-only, as operators do before a switchover. Open sessions see it at their next
-   * statement.
+   * Makes a node read-only, as operators do before a switchover. Open sessions notice it at their
+   * next statement.
    *
-   * With the barrier, no transaction can write on this node any more when the promise resolves: a
+   * With the barrier, no transaction can write on this node after the promise has resolved. A
    * session that gets `on` at login was accepted after the postmaster had signalled all older
-   * backends; then the transactions that began before are waited for, and ended when they take
-   * longer than `graceMs`. Sessions that override the setting (SET, BEGIN READ WRITE) still write:
-   * `terminate: 'all'` ends every session.
+   * backends. The function then waits for the transactions that began before, and ends those that
+   * take longer than `graceMs`. Sessions that override the setting (SET, BEGIN READ WRITE) can
+   * still write. `terminate: 'all'` ends every session.
    * @param {Node} node
    * @param {{ barrier?: boolean, graceMs?: number, terminate?: 'older' | 'all' }} [options]
    */
@@ -139,7 +139,7 @@ export class Cluster {
   async #setReadOnly(node, value) {
     const session = await this.openSession(node);
     try {
-      // One by one, since ALTER SYSTEM can't be one of several statements.
+      // In separate queries, since ALTER SYSTEM can't be one of several statements.
       const setting = 'default_transaction_read_only';
       await session.query(
         value === undefined
@@ -161,8 +161,9 @@ export class Cluster {
         try {
           const atLogin = session.reported.default_transaction_read_only;
           if (atLogin !== undefined) return atLogin === value;
-          // Before 14 the server does not report it. A session that is asked may have been accepted
-          // before the signal and have got it since, so it takes one more to know that all have it.
+          // Before 14 the server does not report the setting. A session that is asked may have been
+          // accepted before the signal, and have received the signal since. So one more session is
+          // needed to be sure that all have received it.
           const [[now]] = await session.query('SHOW default_transaction_read_only');
           seen = now === value ? seen + 1 : 0;
           return seen === 2;
@@ -203,7 +204,7 @@ export class Cluster {
   }
 
   /**
-   * Waits until all running standbys have replayed what the primary has written by now.
+   * Waits until all running standbys have replayed everything that the primary has written so far.
    * @param {{ timeoutMs?: number }} [options]
    */
   async waitForReplication({ timeoutMs = 30_000 } = {}) {
@@ -245,10 +246,11 @@ export class Cluster {
   }
 
   /**
-   * Exchanges the roles of the primary and a standby, as operators do who must lose nothing: the fence
-   * with its barrier leaves no transaction that could still write, the standbys replay what there is,
-   * one of them is promoted, and the old primary becomes its standby.
-   * @param {Node} [node] the standby to promote; else the one that has received the most
+   * Exchanges the roles of the primary and a standby, as operators do who must not lose data. After
+   * the fence with its barrier, no transaction can write any more. The standbys replay all WAL, one
+   * of them is promoted, and the old primary becomes its standby.
+   * @param {Node} [node] the standby to promote; by default the standby that has received the most
+   * WAL
    * @param {{ graceMs?: number, terminate?: 'older' | 'all' }} [options] as for `fence`
    * @returns {Promise<Node>} the new primary
    */
@@ -264,20 +266,20 @@ export class Cluster {
       await this.fence(deposed, { ...options, barrier: true });
       await this.waitForReplication();
     } catch (error) {
-      // No standby was promoted yet, so the primary goes on.
+      // No standby was promoted yet, so the primary continues.
       await this.unfence(deposed);
       throw error;
     }
     if (node === undefined) await this.failover();
     else await this.promote(node);
     await this.rejoin(deposed);
-    // Where HYPERION_CTL rejoins the node, the setting may have survived.
+    // If HYPERION_CTL rejoins the node, the setting may have survived.
     await this.unfence(deposed);
     return this.primary;
   }
 
-  // WAL that a dead primary has sent may still be in the buffers of the kernel: a standby that
-  // reads it a moment too late would be found ahead of the new primary, and could not follow it.
+  // WAL that a dead primary has sent may still be in the kernel's buffers. A standby that reads it
+  // a moment too late would be ahead of the new primary, and could not follow it.
   async #settledPositions(standbys) {
     const mayStillSend = ['running', 'frozen'].includes(this.primary.state);
     const sample = () => Promise.all(standbys.map((node) => this.position(node)));

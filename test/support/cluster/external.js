@@ -1,4 +1,4 @@
-// A cluster that was already there. The environment names it.
+// A cluster that is already running. The environment names it.
 
 import { spawn } from 'node:child_process';
 import { Cluster } from './cluster.js';
@@ -66,7 +66,7 @@ export class ExternalCluster extends Cluster {
     if (!this.#control) {
       throw new Error(`HYPERION_CTL is not set: it takes that command to ${operation} a node`);
     }
-    // A shell splits the words of the command; the arguments reach it unharmed, as "$@".
+    // A shell splits the words of the command. The arguments reach the command unchanged, as "$@".
     const args = ['-c', `${this.#control} "$@"`, 'HYPERION_CTL', operation, node.address];
     const child = spawn('/bin/sh', args, { stdio: ['ignore', 'inherit', 'inherit'] });
     const code = await new Promise((resolve, reject) => {
@@ -104,7 +104,7 @@ export class ExternalCluster extends Cluster {
     this.primary = node;
   }
 
-  /** Closes the proxies and sessions of this process. The cluster goes on. */
+  /** Closes the proxies and sessions of this process. The cluster continues to run. */
   close() {
     return this.closeProxies();
   }

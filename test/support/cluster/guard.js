@@ -1,5 +1,5 @@
-// The watchdog's other end, in the process of the tests: starts the watchdog, and has it start,
-// signal and kill servers.
+// The connection to the watchdog, in the process of the tests. It starts the watchdog, and has the
+// watchdog start, signal and kill servers.
 
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -58,8 +58,7 @@ export class Guard {
   #settle(request, settle) {
     const waiting = this.#requests.get(request);
     this.#requests.delete(request);
-    // An idle pipe must not keep the process of the tests alive. A pipe with an outstanding answer
-    // must.
+    // An idle pipe must not keep the tests' process alive. A pipe with an outstanding answer must.
     if (this.#requests.size === 0) this.#watchdog.channel?.unref();
     if (waiting !== undefined) settle(waiting);
   }

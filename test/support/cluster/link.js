@@ -59,7 +59,7 @@ class Direction {
     this.#resume();
   }
 
-  // A sender notices by TCP that its bytes do not move, as in a real network.
+  // The sender learns through TCP that its bytes do not move, as in a real network.
   #resume() {
     const queued = this.#queue.reduce((sum, { chunk }) => sum + (chunk?.length ?? 0), 0);
     const isFull = queued > 1 << 20 || (this.#mode.delayMs === undefined && queued > 1 << 16);
@@ -81,7 +81,7 @@ class Direction {
   }
 
   #waitForDue() {
-    // Bytes that arrived in an earlier mode wait no longer than the present mode says.
+    // Bytes that arrived in an earlier mode wait at most as long as the present mode says.
     const due = this.#mode.delayMs === undefined ? 0 : this.#queue[0].due;
     return Math.max(0, due - performance.now());
   }
@@ -89,7 +89,7 @@ class Direction {
   #waitForCredit() {
     const now = performance.now();
     const rate = this.#mode.bytesPerSecond / 1000;
-    // Old unused credit is lost: a slow network sends no burst after a pause.
+    // Old unused credit is lost, since a slow network sends no burst after a pause.
     const most = Math.max(1, rate * 2 * THROTTLE_MS);
     this.#credit = Math.min(most, this.#credit + (now - this.#creditAt) * rate);
     this.#creditAt = now;

@@ -81,7 +81,7 @@ export class LocalCluster extends Cluster {
     const standbys = this.nodes.slice(1);
     const primaryReady = prepare(this.primary).then(() => this.primary.start());
     await Promise.all([primaryReady, ...standbys.map(prepare)]);
-    // The primary's port is certain from here on.
+    // From here on the primary's port is certain.
     await Promise.all(
       standbys.map(async (node) => {
         await this.#follow(node);
@@ -126,7 +126,7 @@ export class LocalCluster extends Cluster {
     return node.crash();
   }
 
-  /** Stops all processes of a server where they are. @param {ClusterNode} node */
+  /** Stops all processes of a server (SIGSTOP). @param {ClusterNode} node */
   freeze(node) {
     return node.freeze();
   }
@@ -137,8 +137,9 @@ export class LocalCluster extends Cluster {
   }
 
   /**
-   * Starts a node as what it was: a standby follows the present primary, a deposed primary comes
-   * back as a second primary, as it does where no operator intervenes (`rejoin` does).
+   * Starts a node in the role that it had. A standby follows the present primary. A deposed primary
+   * comes back as a second primary, as it does if no operator intervenes (`rejoin` is the
+   * intervention).
    * @param {ClusterNode} node
    */
   async start(node) {
@@ -153,8 +154,8 @@ export class LocalCluster extends Cluster {
   }
 
   /**
-   * Promotes a standby and makes the other running ones follow it. The old primary is left alone:
-   * if it still runs, there are two.
+   * Promotes a standby, and makes the other running standbys follow it. The old primary is not
+   * touched: if it still runs, there are two primaries.
    * @param {ClusterNode} node
    */
   async promote(node) {
@@ -175,9 +176,10 @@ export class LocalCluster extends Cluster {
     this.primary = node;
   }
 
-  // A standby that has received more than the new primary cannot follow it. The others have turned
-  // away from the old primary first, so the chosen one catches up with them if that still sends. If
-  // it is dead, there is nothing to wait for: `rejoin` makes them fit again.
+  // A standby that has received more WAL than the new primary can't follow it. The others have
+  // stopped streaming from the old primary, so if the old primary still sends, the chosen standby
+  // catches up with them. If the old primary is dead, there is nothing to wait for, and `rejoin`
+  // repairs the others.
   async #waitUntilNoneIsAhead(node, others) {
     const running = others.filter(({ state }) => state === 'running');
     const isReached = async () => {
@@ -194,9 +196,9 @@ export class LocalCluster extends Cluster {
   }
 
   /**
-   * Makes a node a standby of the present primary, whatever it was and whatever it holds: by
-   * pg_rewind where that is at hand, else with a fresh copy of the primary's data. A fence that it
-   * had is gone afterwards.
+   * Makes a node a standby of the present primary, whatever it was and whatever data it has: by
+   * pg_rewind if that is available, otherwise with a fresh copy of the primary's data. Afterwards
+   * the node is not fenced.
    * @param {ClusterNode} node
    */
   async rejoin(node) {
@@ -218,13 +220,13 @@ export class LocalCluster extends Cluster {
       await rewind(this.#guard, this.binaries, node, this.primary, this.credentials);
       return true;
     } catch {
-      // It refuses, for one, when WAL is missing. A copy always works.
+      // pg_rewind refuses if WAL is missing, for example. A copy always works.
       return false;
     }
   }
 
   /**
-   * A started PgBouncer in front of a node; closed with the cluster.
+   * Starts a PgBouncer before a node. The cluster closes it.
    * @param {ClusterNode} node
    * @param {import('./pooler.js').PoolerOptions} [options]
    */
@@ -251,7 +253,7 @@ export class LocalCluster extends Cluster {
 
 const isUp = (state) => state === 'running' || state === 'frozen';
 
-// ALTER SYSTEM keeps its settings in this file; pg_rewind and a copy bring that of the new primary.
+// ALTER SYSTEM stores its settings in this file. pg_rewind and a copy bring the new primary's file.
 async function liftFence(node) {
   const name = 'postgresql.auto.conf';
   const text = await readFile(path.join(node.dataFolder, name), 'utf8');

@@ -5,8 +5,8 @@ import fs from 'node:fs';
 import { waitUntil } from '../wait-until.js';
 
 /**
- * Runs `work` while no other process holds the lock. Making a folder is atomic everywhere; the
- * process id in it tells whether the holder still lives.
+ * Runs `work` while no other process holds the lock. Making a folder is atomic on every system. The
+ * process id in the folder shows whether the holder is still alive.
  * @template T
  * @param {string} folder is made and removed
  * @param {() => Promise<T>} work
@@ -34,8 +34,8 @@ function take(folder) {
   return false;
 }
 
-// Another process may have done the same and taken the lock meanwhile: what was renamed is looked
-// at again, and put back if it is a fresh one.
+// Another process may have done the same, and have taken the lock meanwhile. So the renamed folder
+// is checked again, and put back if it is a new one.
 function removeAbandoned(folder) {
   const aside = `${folder}.${process.pid}`;
   try {

@@ -16,8 +16,8 @@ const START_TIMEOUT_MS = 60_000;
 
 const SETTINGS = {
   listen_addresses: '127.0.0.1',
-  // Processes die here, machines do not: what a killed server has written is in the page cache of
-  // the kernel and is there when it starts again. So nothing has to wait for a disk.
+  // Here processes die, but machines do not. The kernel's page cache has all that a killed server
+  // has written when the server starts again. So nothing has to wait for a disk.
   fsync: 'off',
   full_page_writes: 'on',
   wal_init_zero: 'off',
@@ -29,11 +29,11 @@ const SETTINGS = {
   hot_standby: 'on',
   wal_retrieve_retry_interval: '100ms',
   wal_receiver_status_interval: '1s',
-  // A frozen standby would otherwise hold up the shutdown of its primary for a minute.
+  // Otherwise a frozen standby would delay the shutdown of its primary for a minute.
   wal_sender_timeout: '5s',
   shared_buffers: '16MB',
   huge_pages: 'off',
-  // Shared memory as files in the data folder goes when the folder goes, however the server ended.
+  // Shared memory in files of the data folder is removed with the folder, however the server ended.
   dynamic_shared_memory_type: 'mmap',
   jit: 'off',
   logging_collector: 'off',
@@ -118,7 +118,7 @@ export class ClusterNode {
     if (account !== null) await chown(file, account.uid, account.gid);
   }
 
-  // What initdb chose in postgresql.conf stays, password_encryption above all.
+  // The settings that initdb chose in postgresql.conf stay, above all password_encryption.
   async #includeSettings() {
     const text = await readFile(path.join(this.dataFolder, 'postgresql.conf'), 'utf8');
     const include = "include 'cluster.conf'\n";
@@ -126,7 +126,7 @@ export class ClusterNode {
   }
 
   /**
-   * Sets settings besides those that hold for all nodes; a running server reads them at `reload`.
+   * Sets settings in addition to those of all nodes. A running server reads them at `reload`.
    * @param {Record<string, unknown>} settings
    */
   async configure(settings) {
@@ -142,7 +142,10 @@ export class ClusterNode {
     await this.write('cluster.conf', lines.join(''));
   }
 
-  /** Makes it a standby that connects to its primary with these words at its next start. */
+  /**
+   * Makes the node a standby. At its next start it connects to its primary with this connection
+   * string.
+   */
   async follow(primaryConnection) {
     await this.configure({ primary_conninfo: primaryConnection });
     await this.write('standby.signal', '');
@@ -156,7 +159,8 @@ export class ClusterNode {
       const from = this.log().length;
       if (await this.#tryStart()) break;
       const printed = this.log().slice(from);
-      // The port was free when it was chosen. Once clients know it, it cannot be changed any more.
+      // The port was free when it was chosen. Once clients know the port, it can't be changed any
+      // more.
       if (this.#started || !/could not bind/.test(printed)) {
         throw new Error(`${this.name} does not start:\n${printed}`);
       }
@@ -194,7 +198,7 @@ export class ClusterNode {
     return ready;
   }
 
-  // As pg_ctl does: the postmaster says how far it is in the eighth line of postmaster.pid.
+  // As in pg_ctl, the eighth line of postmaster.pid tells how far the postmaster has started.
   async #waitUntilReady(pid, isAlive) {
     const deadline = performance.now() + START_TIMEOUT_MS;
     const file = path.join(this.dataFolder, 'postmaster.pid');
@@ -207,7 +211,7 @@ export class ClusterNode {
   }
 
   /**
-   * Shuts the server down. A frozen one is thawed first, since it could not receive the signal.
+   * Shuts the server down. A frozen server is thawed first, since it could not receive the signal.
    * @param {'smart' | 'fast' | 'immediate'} [mode]
    */
   async stop(mode = 'fast') {
@@ -218,14 +222,14 @@ export class ClusterNode {
     this.state = 'stopped';
   }
 
-  /** Kills all its processes at once, as a loss of power does. */
+  /** Kills all processes of the server at once, as a power failure does. */
   async crash() {
     if (this.state === 'stopped' || this.state === 'crashed') return;
     await this.#guard.kill(this.#id);
     this.state = 'crashed';
   }
 
-  /** Stops all its processes (SIGSTOP). Connections stay open and get no answer. */
+  /** Stops all processes of the server (SIGSTOP). Connections stay open and get no answer. */
   async freeze() {
     this.#expect('freeze', 'running');
     await this.#guard.freeze(this.#id);
@@ -238,15 +242,15 @@ export class ClusterNode {
     this.state = 'running';
   }
 
-  /** Makes it read its configuration again. A frozen server does so when it is thawed. */
+  /** Makes the server read its configuration again. A frozen server does so when it is thawed. */
   reload() {
     return this.signal('SIGHUP');
   }
 
   /** Does what pg_promote() does, without polling. */
   async triggerPromotion() {
-    // Whatever wakes the postmaster lets it find the file, and take it away: it appears all at
-    // once.
+    // Anything that wakes the postmaster lets it find the file and remove it. So the file must
+    // appear in one step.
     await this.write('promote.new', '');
     await rename(path.join(this.dataFolder, 'promote.new'), path.join(this.dataFolder, 'promote'));
     await this.signal('SIGUSR1');
@@ -257,7 +261,7 @@ export class ClusterNode {
     return this.#guard.signal(this.#id, signal);
   }
 
-  /** Removes its data folder; it must not run. */
+  /** Removes the data folder. The server must not run. */
   async removeData() {
     this.#expect('remove the data of', 'stopped', 'crashed');
     await rm(this.dataFolder, { recursive: true, force: true });

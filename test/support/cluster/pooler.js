@@ -1,5 +1,5 @@
-// PgBouncer in front of a node. Only `.ci/pgbouncer` installs it; `findPooler` reports whether it
-// is there.
+// PgBouncer before a node. Only `.ci/pgbouncer` installs it. `findPooler` reports whether it is
+// available.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -27,7 +27,7 @@ export function findPooler({ prepares = false } = {}) {
   return [...list, ...files].find((file) => !prepares || keepsPrepared(file));
 }
 
-/** Skips a test where there is none. The options are those of `findPooler`. */
+/** Skips a test if there is no suitable PgBouncer. The options are those of `findPooler`. */
 export function skipWithoutPooler(options) {
   const missing = options?.prepares ? 'no pgbouncer of 1.21 or later' : 'no pgbouncer';
   return { skip: findPooler(options) === undefined && `${missing} is installed` };
@@ -109,7 +109,7 @@ export class Pooler {
     }
   }
 
-  /** Waits until it lets a session in. Returns `null`, or why it never did. */
+  /** Waits until PgBouncer accepts a session. Returns `null`, or the reason why it never did. */
   async #serves(started) {
     let why = 'it has ended';
     const is = waitUntil(`pgbouncer serves at ${this.address}`, async () => {

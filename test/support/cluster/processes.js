@@ -1,7 +1,7 @@
 // Signals for a whole PostgreSQL server: the postmaster and all its children.
 //
-// Each child of a postmaster leads its own session and process group, so no signal to a group
-// reaches them all. They are found by their parent.
+// Each child of a postmaster leads a session and process group of its own, so no signal to a group
+// reaches all of them. They are found by their parent.
 
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -16,7 +16,7 @@ export function childrenOf(pid) {
     const children = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
     return children.split(' ').filter(Boolean).map(Number);
   } catch {
-    // Not Linux, a kernel without that file, or no such process: ps knows.
+    // This is not Linux, or the kernel lacks that file, or there is no such process. ps can tell.
   }
   const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
   return table
@@ -71,7 +71,7 @@ export function send(pid, signal) {
 }
 
 /**
- * Whether a process has ended, or is a zombie: its sockets are closed then.
+ * Whether a process has ended, or is a zombie. In both cases its sockets are closed.
  * @param {number} pid
  * @returns {boolean}
  */
@@ -79,7 +79,7 @@ export function isGone(pid) {
   let state;
   if (fs.existsSync('/proc/self/stat')) {
     try {
-      // The name in front of it may contain any character, parentheses too.
+      // The name before the state may contain any character, even parentheses.
       state = /\) (\w)[^)]*$/.exec(fs.readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
     } catch {
       return true;
@@ -95,9 +95,9 @@ export function isGone(pid) {
 }
 
 /**
- * Sends a signal to all children of a stopped process. It repeats until there is no new child,
+ * Sends a signal to all children of a stopped process. Repeats this until there is no new child,
  * because the process may have been forking when it was stopped.
- * @returns {Set<number>} whom it was sent to
+ * @returns {Set<number>} the processes that got the signal
  */
 function sendToChildren(pid, signal) {
   const reached = new Set();
@@ -112,8 +112,8 @@ function sendToChildren(pid, signal) {
 }
 
 /**
- * Stops all processes of a server (SIGSTOP). The kernel goes on accepting connections and
- * acknowledging bytes for them.
+ * Stops all processes of a server (SIGSTOP). The kernel continues to accept connections and to
+ * acknowledge bytes for them.
  * @param {number} postmaster
  */
 export function freezeServer(postmaster) {
@@ -128,10 +128,10 @@ export function thawServer(postmaster) {
 }
 
 /**
- * Kills all processes of a server. It stops the postmaster first, which could otherwise start new
- * children, or tell clients that it lost one.
+ * Kills all processes of a server. The postmaster is stopped first, since otherwise it could start
+ * new children, or tell clients that it lost a child.
  * @param {number} postmaster
- * @returns {number[]} those of its children, which may outlive it for a moment
+ * @returns {number[]} those of its children that may outlive it for a moment
  */
 export function killServer(postmaster) {
   send(postmaster, 'SIGSTOP');

@@ -1,9 +1,9 @@
-// A TCP proxy in front of a server, with the faults of a network.
+// A TCP proxy before a server, with the faults of a network.
 //
 // Two things are not possible from user space. The kernel acknowledges the bytes that a client
-// sends to a silent or black-holed connection, until its buffers are full. And the proxy accepts
-// before it connects to the server, so a server that refuses looks like one that accepts and resets
-// (use `refuse`).
+// sends to a silent or black-holed connection, until its buffers are full. And the proxy accepts a
+// connection before it connects to the server, so a server that refuses looks like a server that
+// accepts and resets (use `refuse` instead).
 
 import net from 'node:net';
 import { startBlackHole } from './blackhole.js';
@@ -88,12 +88,15 @@ export class Proxy {
     return this.#enter({ name: 'pass' });
   }
 
-  /** Forwards all, so many milliseconds late in each direction. @param {number} ms */
+  /** Forwards all bytes, with this delay in each direction. @param {number} ms */
   delay(ms) {
     return this.#enter({ name: 'delay', delayMs: ms });
   }
 
-  /** Forwards so many bytes a second in each direction of each connection. @param {number} bytesPerSecond */
+  /**
+   * Forwards this many bytes a second in each direction of each connection. @param {number}
+   * bytesPerSecond
+   */
   throttle(bytesPerSecond) {
     return this.#enter({ name: 'throttle', bytesPerSecond });
   }
@@ -103,7 +106,7 @@ export class Proxy {
     return this.#enter({ name: 'cut' });
   }
 
-  /** Accepts connections and forwards nothing, so that the server looks frozen. */
+  /** Accepts connections but forwards nothing, so that the server looks frozen. */
   silent() {
     return this.#enter({ name: 'silent' });
   }
@@ -126,12 +129,12 @@ export class Proxy {
     return this.#enter({ name: 'halfClose' });
   }
 
-  /** Refuses new connections. Open ones go on; call `cut()` first to end them. */
+  /** Refuses new connections. Open connections continue. To end these too, call `cut()` first. */
   refuse() {
     return this.#enter({ name: 'refuse' });
   }
 
-  /** Forwards new connections to another server, as a balancer does. Open ones stay. */
+  /** Forwards new connections to another server, as a load balancer does. Open connections stay. */
   leadTo({ host, port }) {
     this.#server = { host, port };
   }

@@ -1,9 +1,8 @@
-// Sessions of the test cluster itself, through `pg`: an independent view of the data on the
-// servers.
+// The test cluster's own sessions, by `pg`: an independent view of the data on the servers.
 
 import pg from 'pg';
 
-/** Values stay the text that the server sent, so that no parser can hide an error. */
+/** Values stay the text that the server has sent, so that no parser can hide an error. */
 const asText = { getTypeParser: () => (value) => value };
 
 /**
@@ -47,13 +46,13 @@ export async function openSession(node, credentials, { timeoutMs = 10_000 } = {}
     query,
     /**
      * The process ids of the other sessions for which a condition on pg_stat_activity holds now.
-     * Within a transaction too: there the view is a snapshot.
+     * Also within a transaction, in which the view is otherwise a snapshot.
      */
     async others(condition) {
       await query('SELECT pg_stat_clear_snapshot()');
       return (await query(othersWhere(condition))).flat();
     },
-    /** No other session reads or writes the table until `unlock`. */
+    /** Until `unlock`, no other session can read or write the table. */
     lock: (table) => query(`BEGIN; LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`),
     unlock: () => query('ROLLBACK'),
     close: () => client.end().catch(() => {}),

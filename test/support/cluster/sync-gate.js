@@ -1,4 +1,4 @@
-// A proxy that holds back the bytes behind the first Sync or Query of a flight, as a slow network
+// A proxy that holds back the bytes after the first Sync or Query of a flight, as a slow network
 // does with a long statement. The server has answered the first part when it gets the second.
 
 import { startProxy } from './proxy.js';
@@ -27,7 +27,7 @@ export async function startSyncGate(server) {
   const proxy = await startProxy(server, { fromClient });
   return {
     address: proxy.address,
-    /** Holds back the next flight that has something behind a Sync. Resolves when it does. */
+    /** Holds back the next flight that has bytes after a Sync. Resolves when it does. */
     hold: () => new Promise((resolve) => (isHeld = resolve)),
     /** Forwards the held bytes. */
     pass() {

@@ -1,10 +1,11 @@
 // Initialised data folders, made once and then copied.
 //
-// initdb takes longer than the rest of a cluster's start. There is one result for each set of
-// programs and each kind of authentication, kept with its password. All nodes of a
-// cluster begin as copies of one such folder, which was never started as a server: so they share
-// the system identifier, and a copy with `standby.signal` can follow another. Two clusters made
-// from the same template share it too; `ownIdentity` gives a cluster a template of its own.
+// initdb takes longer than the rest of a cluster's start. There is one template for each set of
+// programs and each kind of authentication, stored with its password. All nodes of a cluster begin
+// as copies of one template, which was never started as a server. So they have the same system
+// identifier, and a copy with `standby.signal` can follow another copy. Two clusters made from the
+// same template have the same identifier too. With `ownIdentity` a cluster gets a template of its
+// own.
 
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
@@ -16,8 +17,8 @@ import { cacheFolder } from './binaries.js';
 export const USER = 'hyperion';
 export const DATABASE = 'hyperion';
 
-// The control file remembers these settings, and a standby refuses to start with lower ones than
-// its primary had. So the template has the lowest, and a cluster may set what it likes.
+// The control file records these settings, and a standby refuses to start with lower values than
+// its primary had. So the template has the lowest values, and a cluster may set any values.
 const LOWEST_SETTINGS = [
   'max_connections=5',
   'max_locks_per_transaction=10',
@@ -25,7 +26,7 @@ const LOWEST_SETTINGS = [
   'max_worker_processes=1',
 ].flatMap((setting) => ['-c', setting]);
 
-/** Increase it when this file makes templates in another way. */
+/** Increase this number when this file makes templates in a different way. */
 const FORMAT = 2;
 
 /**
@@ -64,7 +65,7 @@ async function initialise(guard, binaries, auth) {
     ...['-D', dataFolder, '-U', USER, '--pwfile', passwordFile],
     ...['-A', auth, '-E', 'UTF8', '--locale=C', '--no-sync'],
   ]);
-  // Single-user mode makes the database without a server that would have to be waited for.
+  // Single-user mode creates the database without a server for which the test would have to wait.
   await guard.run(
     path.join(binaries.folder, 'postgres'),
     ['--single', '-D', dataFolder, ...LOWEST_SETTINGS, '-c', 'fsync=off', 'postgres'],
@@ -73,8 +74,8 @@ async function initialise(guard, binaries, auth) {
   return { dataFolder, password };
 }
 
-// If several processes do this at once, the first one to rename its copy wins, and the others use
-// that copy.
+// If several processes do this at the same time, the first to rename its copy wins, and the others
+// use that copy.
 async function keep({ dataFolder, password }, kept) {
   const staging = `${kept}.${process.pid}`;
   await rm(staging, { recursive: true, force: true });

@@ -1,9 +1,10 @@
-// The parent of all servers: a process of its own, which ends them when the test run is over.
+// The parent of all servers: a separate process, which ends the servers when the test run is over.
 //
-// It hangs on a pipe to the test run. However that run ends (normally, by an exception, Ctrl-C or
-// SIGKILL), the kernel closes the pipe; then the watchdog kills what it has started, removes the
-// folder that holds all data, and ends. It runs in a session of its own, so that a Ctrl-C in the
-// terminal does not reach it. When the watchdog itself is killed, the next one cleans up behind it.
+// A pipe connects it to the test run. However that run ends (normally, by an exception, Ctrl-C or
+// SIGKILL), the kernel closes the pipe. Then the watchdog kills the processes that it has started,
+// removes the folder with all data, and ends. It runs in a session of its own, so that a Ctrl-C in
+// the terminal does not reach it. If the watchdog itself is killed, the next watchdog cleans up
+// after it.
 
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
@@ -15,7 +16,8 @@ import { dataParents, serverAccount, spawnOptions } from './account.js';
 import { commandLine, freezeServer, isGone, killServer, send, thawServer } from './processes.js';
 
 const FOLDER = /^hyperion-pg-(\d+)-\w{6}$/;
-// By its name alone: another checkout of the repository may run its tests on this machine as well.
+// Only the name of the file, since another checkout of the repository may run its tests on this
+// machine as well.
 const script = path.basename(fileURLToPath(import.meta.url));
 
 /** @type {Map<string, { child: import('node:child_process').ChildProcess, dataFolder?: string }>} */
@@ -23,9 +25,8 @@ const running = new Map();
 let folder;
 let ending = false;
 
-// The folder carries the watchdog's process id in its name, so there is no moment at which another
-// watchdog could take it for a leftover. It is entered by the servers, but listed by its owner
-// alone.
+// The folder's name contains the watchdog's process id, so that another watchdog never takes it for
+// a leftover. The servers can enter the folder, but only its owner can list it.
 async function makeFolder() {
   folder = await mkdtemp(path.join(dataParents()[0], `hyperion-pg-${process.pid}-`));
   fs.chmodSync(folder, 0o711);
@@ -46,8 +47,8 @@ function launch(id, { program, args, dataFolder, stdio, environment }) {
 }
 
 /**
- * A server that was killed leaves its System V segment behind, and the kernel has room for some
- * thousand of them only. The seventh line of postmaster.pid names it: key and id.
+ * A server that was killed leaves its System V segment behind, and the kernel has room for only
+ * some thousand segments. The seventh line of postmaster.pid has the segment's key and id.
  */
 function freeSharedMemory(dataFolder) {
   try {
@@ -60,7 +61,7 @@ function freeSharedMemory(dataFolder) {
 }
 
 const operations = {
-  /** Starts a server. Its end is reported by a message of its own. */
+  /** Starts a server. A separate message reports its end. */
   async start({ id, program, args, dataFolder, logFile, environment }) {
     const log = fs.openSync(logFile, 'a');
     try {
@@ -98,7 +99,7 @@ const operations = {
     thawServer(pidOf(id));
   },
 
-  /** Tells a server to shut down and waits until it has. */
+  /** Signals a server to shut down, and waits until it has ended. */
   async stop({ id, signal }) {
     const { child } = running.get(id) ?? {};
     if (child === undefined) return;
@@ -129,7 +130,7 @@ async function kill(child) {
   const closed = new Promise((resolve) => child.once('close', resolve));
   const children = killServer(child.pid);
   await closed;
-  // A process that dies slowly still accepts the bytes of clients.
+  // A process that is dying slowly still accepts bytes from clients.
   while (!children.every(isGone)) await sleep(1);
 }
 
@@ -162,7 +163,7 @@ async function removeLeftovers() {
       try {
         await removeLeftover(path.join(parent, name));
       } catch {
-        // Another watchdog cleans up the same folder at this moment.
+        // Another watchdog is cleaning up the same folder at this moment.
       }
     }
   }
@@ -177,7 +178,7 @@ async function removeLeftover(leftover) {
   await rm(leftover, { recursive: true, force: true, maxRetries: 5 });
 }
 
-// The process id may belong to another program by now, which its command line shows.
+// The process id may belong to another program by now. The command line shows that.
 function endLeftoverServer(dataFolder) {
   const pid = Number.parseInt(fs.readFileSync(path.join(dataFolder, 'postmaster.pid'), 'utf8'), 10);
   if (pid > 1 && commandLine(pid).includes(dataFolder)) killServer(pid);

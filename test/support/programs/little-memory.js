@@ -1,5 +1,5 @@
-// A process that may allocate little more memory than it has (prlimit). Its arguments are a deed
-// and the options of a pool. It prints the result as JSON.
+// A process that may allocate only a little more memory than it has (prlimit). Its arguments are
+// the name of an operation and the options of a pool. It prints the result as JSON.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { createPool } from '../../../js/index.mjs';
 const MB = 1_000_000;
 const [what, options] = [process.argv[2], JSON.parse(process.argv[3])];
 
-/** From now on the process can allocate this many bytes more, and no others. */
+/** From now on the process can allocate at most this many more bytes. */
 function limit(bytes) {
   const [, kilobytes] = /VmData:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
   const most = Number(kilobytes) * 1024 + bytes;

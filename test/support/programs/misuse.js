@@ -1,8 +1,8 @@
-// Misuses a pool as programs do, by a seed, and prints what is left of it. It is a process of its
-// own, since listeners that throw end in 'uncaughtException', and an open handle would keep the
-// process from its end.
+// Misuses a pool in the ways that programs do, in an order by a seed, and prints the pool's state
+// afterwards. It is a separate process for two reasons: listeners that throw end in
+// 'uncaughtException', and an open handle would keep the process from exiting.
 //
-//   node test/support/programs/misuse.js '<options of createPool>' <queries> <seed>
+// node test/support/programs/misuse.js '<options of createPool>' <queries> <seed>
 
 import assert from 'node:assert/strict';
 import process from 'node:process';
@@ -34,7 +34,7 @@ pool.on('notice', () => {
   throw new Error('a listener throws');
 });
 
-/** One query whose right answer is known, and every way in which it may fail. */
+/** One query with a known result, and every way in which it may fail. */
 function ask(queryable, sql = 'SELECT $1::int AS n', more) {
   const n = below(1000);
   report.asked += 1;
@@ -53,7 +53,7 @@ function ask(queryable, sql = 'SELECT $1::int AS n', more) {
 
 const ignore = (promise) => promise.then(undefined, () => {});
 const kept = [];
-/** Things to use after their end. */
+/** Objects that will be used after their end. */
 function keep(thing) {
   kept[below(100)] = thing;
 }
@@ -100,7 +100,7 @@ const MISUSES = [
         ]),
       ),
     ),
-  // A transaction that never ends, ends twice, or goes on after its end.
+  // A transaction that never ends, ends twice, or continues after its end.
   async () => {
     const tx = await pool.begin();
     keep(tx);
@@ -124,11 +124,11 @@ const MISUSES = [
     if (below(4) === 0) void ask(connection, 'BEGIN');
     if (below(4) === 0) void ignore(connection.begin());
     if (below(4) === 0) void ignore(connection.transaction((tx) => ask(tx)));
-    // Released twice, and with queries under way.
+    // Released twice, and while queries are running.
     await Promise.all([connection.release(), connection.release(), ask(connection)]);
     await connection.release();
   },
-  // Calls that are given up at any moment: by a shared signal, by their time, by both.
+  // Calls that are given up at any moment: by a shared signal, by `timeoutMs`, by both.
   async () => {
     const controller = new AbortController();
     const limits = {};
@@ -151,7 +151,7 @@ const MISUSES = [
       ),
     ]);
   },
-  // A connection or transaction that is over, or that another worker uses.
+  // A connection or transaction that has ended, or that another worker uses.
   async () => {
     const thing = kept[below(100)];
     if (thing === undefined) return;

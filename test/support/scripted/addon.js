@@ -1,5 +1,5 @@
-// A scripted addon: a test decides which records come up to js/, and reads which requests went
-// down. It needs no server and no native code. (`backend.js` plays the server, for the real addon.)
+// A scripted addon: a test decides which records js/ gets, and reads which requests js/ has sent.
+// It needs no server and no native code. (`backend.js` plays the server, for the real addon.)
 
 import contract from '../../../js/transfer/contract.cjs';
 
@@ -43,7 +43,7 @@ export class Segments {
   }
 
   begin() {
-    // The content of an earlier segment must not matter.
+    // The content of an earlier segment must not matter, so it is overwritten.
     this.words.fill(-7);
     this.int32.fill(-7);
     this.nulls.fill(cells.NULL);
@@ -64,7 +64,7 @@ export class Segments {
     return this;
   }
 
-  /** A record by its name, and its words by theirs. */
+  /** A record by its name, and its words by their names. */
   record(name, words) {
     const at = this.used;
     this.push(records[name], ...Array(records[`${name}_WORDS`] - 1).fill(0));
@@ -154,7 +154,7 @@ export class Segments {
 const thrown = (error) =>
   Object.assign(new Error(JSON.stringify(error)), { code: contract.thrown.THROWN_MARK });
 
-/** An addon with one pool. `sent` lists its queries, and `deliver(...scripts)` sends records up. */
+/** An addon with one pool. `sent` lists its queries. `deliver(...scripts)` sends records to js/. */
 export class ScriptedAddon {
   sent = [];
   forgotten = [];
@@ -164,7 +164,7 @@ export class ScriptedAddon {
   flushes = 0;
   texts = [];
   segments = new Segments();
-  /** As the addon treats calls that come while it delivers. */
+  /** How the addon treats calls that come while it delivers. */
   flushesItself = false;
   #waiting = [];
   #requestBuffer = new ArrayBuffer(LENGTH);
@@ -262,7 +262,10 @@ export class ScriptedAddon {
     this.answers.push({ token, addresses, error });
   }
 
-  /** Each script is a function that writes one segment; the first is delivered, the others drained. */
+  /**
+   * Each script is a function that writes one segment. The first segment is delivered, and the
+   * others are drained.
+   */
   deliver(...scripts) {
     this.#waiting = scripts;
     this.up(this.drain());

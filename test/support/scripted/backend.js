@@ -1,5 +1,6 @@
-// A scripted server, for what no real PostgreSQL server sends. Each accepted connection runs a
-// script, an async function that reads the frontend's messages and sends bytes.
+// A scripted server, for messages that no real PostgreSQL server sends. For each accepted
+// connection it runs a script, an async function that reads the frontend's messages and sends
+// bytes.
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -161,8 +162,8 @@ class Frontend {
   }
 
   /**
-   * The next message: its tag and body. A session's first barrier asks for the process that serves
-   * it. All of the answer but the ReadyForQuery is given here.
+   * The next message: its tag and body. A session's first barrier also asks for the process ID.
+   * That question is answered here, except for the ReadyForQuery.
    */
   async message() {
     const next = await this.#next();

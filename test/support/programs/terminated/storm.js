@@ -1,5 +1,5 @@
-// A process of its own whose workers end while the addon calls them, each in its own way. It takes
-// JSON as its argument, prints JSON, and ends by itself.
+// A separate process with workers that end while the addon calls them, each in a different way. It
+// takes JSON as its argument, prints JSON, and exits by itself.
 
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -60,7 +60,7 @@ async function main() {
   const round = async () => {
     const now = left.slice(0, AT_ONCE);
     left = left.slice(AT_ONCE);
-    // The main thread's own pool works meanwhile.
+    // The main thread's own pool works at the same time.
     const work = Array.from({ length: 20 }, () => pool?.query('SELECT 1 AS one'));
     wrong.push(...(await Promise.all(now.map(end))).filter((fault) => fault !== null));
     await Promise.all(work);

@@ -25,7 +25,7 @@ const ENDS = {
 };
 
 function throwInDeliver() {
-  // The package's own `deliver` throws nothing: this pool is the addon's alone.
+  // The package's own `deliver` throws nothing, so this pool uses the addon without the package.
   const { native } = require('../../../../js/native/loader.cjs');
   const { handle } = native().createPool(JSON.stringify(options), () => {
     throw new Error('asked for');
@@ -43,7 +43,7 @@ function parse(text) {
 
 async function work() {
   const pool = createPool({ ...options, types: { int4: { parse } } });
-  // The mutation of the addon that is built with `defects`, for all pools of this thread.
+  // The mutation of an addon that was built with `defects`, for all pools of this thread.
   if (isBroken) await pool.query('leave exceptions').catch(() => {});
   if (way.endsWith('listener of what deliver throws')) process.on('uncaughtException', beEnded);
   if (way in ENDS) {
