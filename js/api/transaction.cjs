@@ -45,10 +45,13 @@ class Transaction {
    */
   // eslint-disable-next-line no-unused-private-class-members -- only held
   #holder;
+  /** Tells those who watch how the transaction ends, or null. */
+  #published;
 
-  constructor(open, holder) {
+  constructor(open, holder, published = null) {
     this.#open = open;
     this.#holder = holder;
+    this.#published = published;
   }
 
   query(sql, params, options) {
@@ -79,7 +82,7 @@ class Transaction {
   commit() {
     try {
       needStackSpace();
-      return this.#open.commit();
+      return this.#ends(this.#open.commit());
     } catch (thrown) {
       return rejection(this, Transaction, 'commit', thrown);
     }
@@ -88,7 +91,7 @@ class Transaction {
   rollback() {
     try {
       needStackSpace();
-      return this.#open.rollback();
+      return this.#ends(this.#open.rollback());
     } catch (thrown) {
       return rejection(this, Transaction, 'rollback', thrown);
     }
@@ -96,7 +99,11 @@ class Transaction {
 
   /** At the end of an `await using` block, rolls back unless the block has committed. */
   dispose() {
-    return this.#open.leave();
+    return this.#ends(this.#open.leave());
+  }
+
+  #ends(promise) {
+    return this.#published === null ? promise : this.#published.ends(promise);
   }
 }
 
@@ -165,14 +172,14 @@ function savepoint(open, scope, callback, options, holder) {
 function begin(bridge, options, callSite) {
   const { flags, deadline } = readOptions(options, BEGIN_OPTIONS);
   deadline?.check();
-  return begun(bridge, flags, deadline, callSite);
+  return bridge.observer.begin((published) => begun(bridge, flags, deadline, callSite, published));
 }
 
-async function begun(bridge, flags, deadline, callSite) {
+async function begun(bridge, flags, deadline, callSite, published) {
   try {
     const { lease, open } = await beginOnPool(bridge, flags, deadline, callSite);
     try {
-      const view = new Transaction(open);
+      const view = new Transaction(open, undefined, published);
       lease.heldBy(view);
       return view;
     } catch (thrown) {

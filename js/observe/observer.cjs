@@ -55,6 +55,31 @@ class QueryContext {
   }
 }
 
+/** The end of a transaction that was begun without a callback, for the channel. */
+class PublishedTransaction {
+  #succeeded;
+  failed;
+  promise;
+
+  constructor() {
+    this.promise = new Promise((resolve, reject) => {
+      this.#succeeded = resolve;
+      this.failed = reject;
+    });
+  }
+
+  /** Its caller ends it; the caller gets the returned promise. */
+  ends(promise) {
+    return promise.then(
+      () => this.#succeeded(),
+      (error) => {
+        this.failed(error);
+        throw error;
+      },
+    );
+  }
+}
+
 class Observer {
   /** The QueryLog, or null if nobody logs. */
   #log;
@@ -125,6 +150,27 @@ class Observer {
   /** Runs all attempts of a transaction by `run(context)`; `context` is null if nobody watches. */
   transaction(run) {
     return traced(channels.transaction, () => this.#context({ attempts: 0 }), run);
+  }
+
+  /**
+   * A transaction without a callback: begins it by `run(published)`, which returns the promise of
+   * its beginning. `published` is null if nobody watches.
+   */
+  begin(run) {
+    if (!isTraced(channels.transaction)) return run(null);
+    const published = new PublishedTransaction();
+    let beginning;
+    const over = this.transaction((context) => {
+      context.attempts = 1;
+      beginning = run(published).catch((error) => {
+        published.failed(error);
+        throw error;
+      });
+      return published.promise;
+    });
+    // The caller has the promises of the beginning and of the end, and with them the rejections.
+    over.catch(() => {});
+    return beginning;
   }
 
   #contextOf({ sql, transaction }) {

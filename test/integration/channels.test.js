@@ -115,6 +115,32 @@ test('a transaction is published with its attempts, and each of its statements',
   assert.deepEqual(taken, ['transaction', 'transaction']);
 });
 
+test('a transaction without a callback is published from its beginning to its end', async (t) => {
+  const pool = await open(t);
+  const messages = hear(t, 'transaction');
+  const tx = await pool.begin();
+  await tx.query('SELECT 1');
+  assert.deepEqual(phases(messages), ['start', 'end']);
+  await tx.commit();
+  await new Promise(setImmediate);
+  assert.deepEqual(phases(messages), ['start', 'end', 'asyncStart', 'asyncEnd']);
+  assert.deepEqual([messages[3][1].attempts, messages[3][1].database], [1, cluster.database]);
+  const failing = await pool.begin();
+  await assert.rejects(failing.query('SELECT 1 / 0'), { code: '22012' });
+  const failure = await failing.commit().catch((error) => error);
+  await new Promise(setImmediate);
+  assert.equal(messages.at(-1)[1].error, failure);
+  const undone = await pool.begin();
+  await undone.query('SELECT 1');
+  await undone.rollback();
+  await new Promise(setImmediate);
+  assert.equal(phases(messages).filter((phase) => phase === 'asyncEnd').length, 3);
+  await pool.end();
+  const refused = await pool.begin().catch((error) => error);
+  await new Promise(setImmediate);
+  assert.equal(messages.at(-1)[1].error, refused);
+});
+
 test('a connection that is taken is published', async (t) => {
   const pool = await open(t);
   const [messages, transactions] = [hear(t, 'acquire'), hear(t, 'transaction')];
