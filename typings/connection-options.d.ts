@@ -41,6 +41,15 @@ export interface ConnectionOptions {
    * ignored, with a process warning (`HYPERION_PASSFILE`).
    */
   password?: string | null | undefined;
+  /**
+   * The ways to log in that are accepted, as libpq's `require_auth` (PostgreSQL manual, 34.1.2): any
+   * of `'scram-sha-256'`, `'md5'`, `'password'` and `'none'`, or what is excluded, each with a `!`. As
+   * one string they are separated by commas. A server that wants another way is refused
+   * (`HYPERION_AUTHENTICATION`), and so is one that asks for fewer than 4096 iterations of SCRAM.
+   * Default: `require_auth` in the connection string, `PGREQUIREAUTH`, else any, with a process
+   * warning (`HYPERION_WEAK_LOGIN`) of a weak one.
+   */
+  requireAuth?: readonly string[] | string | null | undefined;
   /** Default: `PGDATABASE`, else the same as `user`. */
   database?: string | null | undefined;
 }

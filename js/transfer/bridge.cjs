@@ -8,6 +8,7 @@ const dns = require('node:dns');
 const contract = require('./contract.cjs');
 const { QueryOptions } = require('../api/query-options.cjs');
 const { lookUp } = require('./lookup.cjs');
+const { askSsl } = require('./questions.cjs');
 const { Records } = require('./records.cjs');
 const { unsent, withQuery, wrongArguments } = require('./refusals.cjs');
 const { Requests, Watch } = require('./requests.cjs');
@@ -56,6 +57,8 @@ class Bridge {
   #longStackTraces;
   /** The Observer. */
   observer;
+  /** The weaknesses of logins that were warned of. */
+  #weaknesses = new Set();
   /** The leases that users hold, by number. */
   #leases = new Map();
   #flushIsDue = false;
@@ -506,10 +509,19 @@ class Bridge {
   }
 
   #handleEvent(event) {
-    if (event.type !== 'reclaimed') {
-      this.#onEvent(event);
-      return;
-    }
+    if (event.type === 'reclaimed') this.#warnOfLease(event);
+    else if (event.type === 'weakness') this.#warnOnce(event);
+    else this.#onEvent(event);
+  }
+
+  /** Each login shows it again. */
+  #warnOnce({ name, message }) {
+    if (this.#weaknesses.has(name)) return;
+    this.#weaknesses.add(name);
+    process.emitWarning(message, { type: 'HyperionWarning', code: 'HYPERION_WEAK_LOGIN' });
+  }
+
+  #warnOfLease(event) {
     const setting = event.byServer
       ? "the server's idle_in_transaction_session_timeout"
       : 'idleInTransactionTimeoutMs';
@@ -566,26 +578,10 @@ class Bridge {
   }
 
   async #askSsl(question) {
-    let json = '';
-    let why = '';
-    try {
-      json = await this.#ssl();
-    } catch (thrown) {
-      why = `the function of option 'ssl' failed: ${reasonOf(thrown)}`;
-    }
+    const { answer, why } = await askSsl(this.#ssl);
     // As with a look-up, it may be that no connection waits for the answer any longer.
-    this.#addon.answerSsl(this.#handle, question, json, why);
+    this.#addon.answerSsl(this.#handle, question, answer, why);
     this.#flushSoon();
-  }
-}
-
-/** The caller's code may throw anything. */
-function reasonOf(thrown) {
-  try {
-    const { message } = fromThrown(thrown);
-    return String(message);
-  } catch {
-    return 'it threw no error';
   }
 }
 

@@ -80,6 +80,7 @@ impl Draft {
             user: String::new(),
             password: None,
             passfile: Passfile::default(),
+            require_auth: None,
             database: String::new(),
             mode: TargetSessionAttrs::ReadWrite,
             load_balance: LoadBalance::Random,

@@ -10,11 +10,11 @@ use super::hosts::{Address, Place, check_count, parse_port};
 use super::limits::{KEEP_ALIVE_MILLISECONDS, MILLISECONDS};
 use super::refusal::{error, quote, refuse, unknown};
 use super::source::{Setting, Source};
-use super::{RoleCheck, Secret, tls};
+use super::{RequiredAuth, RoleCheck, Secret, tls};
 use crate::base::Error;
 
 /// libpq's keys, and those of others that are understood.
-const KEYS: [&str; 48] = [
+const KEYS: [&str; 49] = [
     "application_name",
     "authtype",
     "charset",
@@ -47,6 +47,7 @@ const KEYS: [&str; 48] = [
     "pool_timeout",
     "port",
     "replication",
+    "require_auth",
     "requirepeer",
     "schema",
     "search_path",
@@ -127,6 +128,9 @@ pub(super) fn apply(draft: &mut Draft, hosts: &mut Hosts, setting: &Setting) -> 
             "random" => draft.set_load_balance(&subject(), value)?,
             _ => return Err(refuse(&subject(), "one of disable, random", &setting.shown())),
         },
+        "require_auth" => {
+            config.require_auth = Some(RequiredAuth::parse(&subject(), value)?);
+        }
         "options" if value.is_empty() => {}
         "options"
         | "datestyle"

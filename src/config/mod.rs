@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod auth;
 mod conninfo;
 mod draft;
 mod hosts;
@@ -25,6 +26,7 @@ mod source;
 mod tls;
 mod uri;
 
+pub use auth::{AuthMethod, RequiredAuth};
 pub use options::{from_json, hosts_from_json, wanted_from_json};
 pub use passfile::Passfile;
 pub use tls::{ChannelBinding, Identity, Roots, SslMode, TlsVersion};
@@ -75,6 +77,8 @@ pub struct Config {
     pub password: Option<Secret>,
     /// The passwords of hosts where none is given. Default: none.
     pub passfile: Passfile,
+    /// The ways to log in that are accepted; `None`, the default, for all that this client has.
+    pub require_auth: Option<RequiredAuth>,
     /// Default: the user's name.
     pub database: String,
     /// Default: `ReadWrite`.

@@ -9,7 +9,7 @@ pub(super) const SUBJECT: &str = "the connection string";
 pub(super) type Pair = (String, String);
 
 /// The variables of the environment that libpq reads, with their keys (PostgreSQL manual, 34.15).
-pub(super) const VARIABLES: [(&str, &str); 38] = [
+pub(super) const VARIABLES: [(&str, &str); 39] = [
     ("PGAPPNAME", "application_name"),
     ("PGCHANNELBINDING", "channel_binding"),
     ("PGCLIENTENCODING", "client_encoding"),
@@ -28,6 +28,7 @@ pub(super) const VARIABLES: [(&str, &str); 38] = [
     ("PGPASSFILE", "passfile"),
     ("PGPASSWORD", "password"),
     ("PGPORT", "port"),
+    ("PGREQUIREAUTH", "require_auth"),
     ("PGREQUIREPEER", "requirepeer"),
     ("PGREQUIRESSL", "requiressl"),
     ("PGSERVICE", "service"),

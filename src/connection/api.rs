@@ -9,6 +9,7 @@ use crate::connection::introspection::lineage::Place;
 use crate::connection::introspection::realm::Realm;
 use crate::connection::introspection::role::Role;
 use crate::connection::introspection::user_types::TypesOutcome;
+use crate::connection::login::weakness::Weakness;
 use crate::connection::request::begin::Begin;
 use crate::connection::request::ended::StatementResult;
 use crate::connection::statement::{Description, StatementId, Statements};
@@ -235,6 +236,8 @@ pub enum Event {
         in_transaction: bool,
         why: Error,
     },
+    /// The login has shown a weakness, and goes on.
+    Weak(Weakness),
     Notice(Box<ServerFields>),
     Notification {
         process_id: i32,

@@ -41,6 +41,7 @@ pub use introspection::role::Role;
 pub use introspection::user_types::{RefusedInTransaction, TypesOutcome, TypesRefused};
 pub use login::handshake::BackendKey;
 use login::handshake::Handshake;
+pub use login::weakness::Weakness;
 pub use request::begin::{Begin, Isolation};
 pub use request::command::CommandTag;
 pub use request::ended::StatementResult;

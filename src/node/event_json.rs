@@ -60,6 +60,11 @@ pub(super) fn event_to_json(event: &PoolEvent) -> String {
             "role": role.map(Role::as_str),
             "error": error.as_ref().map(error_in_brief),
         }),
+        PoolEvent::Weak { host, weakness } => json!({
+            "type": "weakness",
+            "name": weakness.name(),
+            "message": format!("{host} {weakness}"),
+        }),
         PoolEvent::Notice { host, fields } => json!({
             "type": "notice",
             "host": &**host,

@@ -12,7 +12,9 @@ use crate::base::{Error, ServerFields};
 use crate::cluster::Decision;
 use crate::cluster::HostView;
 use crate::config::Host;
-use crate::connection::{Begin, DescriptionState, Isolation, Role, StatementId, StatementResult};
+use crate::connection::{
+    Begin, DescriptionState, Isolation, Role, StatementId, StatementResult, Weakness,
+};
 use crate::transfer::contract::{isolation_levels, query_flags};
 use crate::types::Params;
 
@@ -228,6 +230,11 @@ pub enum PoolEvent {
     Notice {
         host: Arc<str>,
         fields: Box<ServerFields>,
+    },
+    /// A login has shown a weakness.
+    Weak {
+        host: Arc<str>,
+        weakness: Weakness,
     },
     /// The connection of a transaction that was idle for too long was taken back.
     Reclaimed {

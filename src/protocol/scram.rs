@@ -218,6 +218,14 @@ impl Scram {
         matches!(self.state, State::Deriving { .. })
     }
 
+    /// How many iterations the server asks for, once it has.
+    pub fn iterations(&self) -> Option<u32> {
+        match &self.state {
+            State::Deriving { origin, .. } => Some(origin.iterations),
+            _ => None,
+        }
+    }
+
     /// How many iterations the key derivation still needs. `None` if there is no work.
     pub fn work_left(&self) -> Option<u32> {
         match &self.state {

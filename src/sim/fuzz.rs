@@ -306,6 +306,7 @@ impl Driver {
                 | Event::Placed { .. }
                 | Event::Typed { .. }
                 | Event::Notice(_)
+                | Event::Weak(_)
                 | Event::Notification { .. } => {}
             }
         }

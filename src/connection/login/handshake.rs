@@ -14,8 +14,9 @@ use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
 
 use crate::base::{Error, ErrorClass, ServerFields};
-use crate::config::{ChannelBinding as Wanted, Config, Secret, SslMode};
+use crate::config::{AuthMethod, ChannelBinding as Wanted, Config, Secret, SslMode};
 use crate::connection::introspection::role::Parameters;
+use crate::connection::login::weakness::Weakness;
 use crate::connection::{Peer, Security, Shared};
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::frontend;
@@ -111,23 +112,30 @@ impl Handshake {
         parameters: &mut Parameters,
         shared: &mut Shared<'_>,
         out: &mut BytesMut,
-    ) -> Result<Next, Error> {
+    ) -> Result<(Next, Option<Weakness>), Error> {
         use BackendMessage as M;
+        let mut weakness = None;
         let next = match (self, message) {
             (_, M::ErrorResponse(fields)) => return Err(login_refused(*fields)),
             (state, M::NoticeResponse(_)) => state,
             // The server knows protocol 3 only up to some minor version. This client asks for 3.0.
             (state @ Self::Started { .. }, M::NegotiateProtocolVersion { .. }) => state,
 
-            (Self::Started { .. }, M::AuthenticationOk) => {
+            (Self::Started { peer, password }, M::AuthenticationOk) => {
+                require(shared.config, AuthMethod::None)?;
+                let can_be_listened_to = is_open_to_others(&peer) && password.is_some();
+                weakness = can_be_listened_to.then_some(Weakness::NoPassword);
                 refuse_unbound(shared.config, "lets this user in without a password")?;
                 Self::Authenticated { key: None }
             }
             (Self::Started { peer, password }, M::AuthenticationCleartextPassword) => {
+                require(shared.config, AuthMethod::Password)?;
                 refuse_unbound(shared.config, "asks for the password in clear text")?;
                 cleartext(&peer, password.as_ref(), shared.config, out)?
             }
-            (Self::Started { password, .. }, M::AuthenticationMd5Password { salt }) => {
+            (Self::Started { peer, password }, M::AuthenticationMd5Password { salt }) => {
+                require(shared.config, AuthMethod::Md5)?;
+                weakness = is_open_to_others(&peer).then_some(Weakness::Md5);
                 refuse_unbound(shared.config, "asks for an MD5 hash of the password")?;
                 let password = needed(password.as_ref())?;
                 let hash = md5_hash(shared.config.user.as_bytes(), password.as_bytes(), salt);
@@ -135,6 +143,7 @@ impl Handshake {
                 Self::PasswordSent
             }
             (Self::Started { peer, password }, M::AuthenticationSasl { mechanisms }) => {
+                require(shared.config, AuthMethod::ScramSha256)?;
                 scram(&peer, password.as_ref(), &mechanisms, shared.config, out)?
             }
             (Self::Started { .. }, M::AuthenticationUnsupported { kind }) => {
@@ -147,6 +156,7 @@ impl Handshake {
 
             (Self::Scram { mut scram }, M::AuthenticationSaslContinue(data)) => {
                 scram.server_first(data, shared.keys)?;
+                weakness = few_iterations(&scram, shared.config)?;
                 Self::Scram { scram }
             }
             (Self::Scram { mut scram }, M::AuthenticationSaslFinal(data)) => {
@@ -166,7 +176,9 @@ impl Handshake {
                 let secret = secret_key.to_vec();
                 Self::Authenticated { key: Some(BackendKey { process_id, secret }) }
             }
-            (Self::Authenticated { key }, M::ReadyForQuery(_)) => return Ok(Next::Done { key }),
+            (Self::Authenticated { key }, M::ReadyForQuery(_)) => {
+                return Ok((Next::Done { key }, None));
+            }
             (state, message) => {
                 return Err(Error::protocol(format!(
                     "the server sent {} {}",
@@ -175,7 +187,7 @@ impl Handshake {
                 )));
             }
         };
-        Ok(Next::Handshake(next))
+        Ok((Next::Handshake(next), weakness))
     }
 
     const fn moment(&self) -> &'static str {
@@ -268,6 +280,43 @@ fn binding(security: &Security, is_offered: bool, wanted: Wanted) -> Result<Chan
         }
     };
     Err(refused(format!("channel binding is required, but {why}")))
+}
+
+/// The fewest iterations of SCRAM that count as safe (RFC 7677, section 4). It is the servers' default.
+const LEAST_ITERATIONS: u32 = 4096;
+
+/// With few iterations, whoever has listened to the login guesses the password sooner.
+fn few_iterations(scram: &Scram, config: &Config) -> Result<Option<Weakness>, Error> {
+    let few = scram.iterations().filter(|iterations| *iterations < LEAST_ITERATIONS);
+    match few {
+        Some(iterations) if config.require_auth.is_some() => Err(refused(format!(
+            "the server asks for {iterations} iterations of SCRAM, and requireAuth takes no fewer than \
+             {LEAST_ITERATIONS}: set the password anew, with scram_iterations at {LEAST_ITERATIONS} or more"
+        ))),
+        few => Ok(few.map(Weakness::FewIterations)),
+    }
+}
+
+/// Whether others may listen, and stand in between.
+fn is_open_to_others(peer: &Peer) -> bool {
+    !peer.local && peer.security == Security::Plain
+}
+
+/// Refuses a way to log in that the options exclude.
+fn require(config: &Config, method: AuthMethod) -> Result<(), Error> {
+    let Some(required) = config.require_auth.as_ref().filter(|it| !it.allows(method)) else {
+        return Ok(());
+    };
+    let does = match method {
+        AuthMethod::None => "lets this user in without a password",
+        AuthMethod::Password => "asks for the password in clear text",
+        AuthMethod::Md5 => "asks for an MD5 hash of the password",
+        AuthMethod::ScramSha256 => "asks for SCRAM-SHA-256",
+    };
+    Err(refused(format!(
+        "the server {does}, but requireAuth allows {} alone (pg_hba.conf decides what it asks for)",
+        required.names()
+    )))
 }
 
 /// Only SCRAM binds a login to the channel.

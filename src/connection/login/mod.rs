@@ -3,6 +3,7 @@
 
 pub(in crate::connection) mod handshake;
 pub(in crate::connection) mod startup;
+pub(in crate::connection) mod weakness;
 
 use crate::base::{Error, Instant};
 use crate::connection::introspection::role::check_encoding;
@@ -34,7 +35,10 @@ impl Connection {
         else {
             return Err(Error::protocol("the server spoke before it was spoken to"));
         };
-        match handshake.handle(message, &mut self.parameters, shared, &mut self.outbox)? {
+        let (next, weakness) =
+            handshake.handle(message, &mut self.parameters, shared, &mut self.outbox)?;
+        self.events.extend(weakness.map(Event::Weak));
+        match next {
             Next::Handshake(handshake) => self.state = State::Handshake { deadline, handshake },
             Next::Done { key } => self.logged_in(now, deadline, key, shared)?,
         }

@@ -136,6 +136,13 @@ impl Calls {
                 }
                 None
             }
+            Event::Weak(weakness) => {
+                if let Some(host) = cx.connections.host_name(id) {
+                    let event = PoolEvent::Weak { host, weakness };
+                    self.outputs.push_back(crate::pool::Output::Event(event));
+                }
+                None
+            }
             Event::Ready { .. }
             | Event::Answered { .. }
             | Event::Contradicted

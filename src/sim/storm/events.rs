@@ -68,9 +68,10 @@ impl Storm {
                 self.events.removes += 1;
                 Ok(())
             }
-            PoolEvent::Rival { .. } | PoolEvent::Notice { .. } | PoolEvent::Reclaimed { .. } => {
-                Ok(())
-            }
+            PoolEvent::Rival { .. }
+            | PoolEvent::Notice { .. }
+            | PoolEvent::Weak { .. }
+            | PoolEvent::Reclaimed { .. } => Ok(()),
         };
         if let Err(why) = judged {
             self.fail(format!("{why}: {event:?}"));
