@@ -8,8 +8,7 @@
 pub enum ErrorKind {
     /// 25006: the statement writes, and the transaction is read-only.
     ReadOnlyTransaction,
-    /// 40001. A standby sends it too, if the replay of the WAL conflicts with a query (manual,
-    /// 27.4.2).
+    /// 40001, also of a standby whose replay of the WAL conflicts with the query (manual, 27.4.2).
     SerializationFailure,
     /// 57014: a CancelRequest or one of the server's time limits canceled the statement.
     QueryCanceled,
