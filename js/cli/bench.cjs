@@ -33,7 +33,7 @@ async function bench(url, { json, seconds = 3, connections = 10 }, terminal) {
     }
   }
   if (json) terminal.print(JSON.stringify({ sql: SQL, results }));
-  else terminal.print(draw(results));
+  else terminal.print(draw(results, terminal.columns));
   return 0;
 }
 
@@ -62,12 +62,12 @@ async function measure(pool, depth, forMs, progress) {
   return { queriesPerSecond: perSecond, p50Ms: share(0.5), p99Ms: share(0.99), maxMs: share(1) };
 }
 
-function draw(results) {
+function draw(results, room) {
   const ms = (value) => `${value.toFixed(2)} ms`;
   const rows = results.map(({ title, queriesPerSecond, p50Ms, p99Ms, maxMs }) => [
     ...[title, Math.round(queriesPerSecond).toLocaleString('en'), ms(p50Ms), ms(p99Ms), ms(maxMs)],
   ]);
-  return `${SQL}\n${table([['', 'QUERIES/S', 'P50', 'P99', 'MAX'], ...rows])}`;
+  return `${SQL}\n${table([['', 'QUERIES/S', 'P50', 'P99', 'MAX'], ...rows], undefined, room)}`;
 }
 
 module.exports = { bench };

@@ -47,11 +47,22 @@ async function* stepsOf(url, host) {
       if (facts.error !== null) throw Object.assign(new Error(facts.error.message), facts.error);
       return `PostgreSQL ${facts.version}`;
     });
+    if (!isSocket) yield { step: 'tls', ok: true, detail: encryption(facts.tls) };
     const timeline = facts.timeline === null ? '' : `, timeline ${facts.timeline}`;
     yield { step: 'role', ok: true, detail: `${facts.role}${timeline}`, ms: facts.roundTripMs };
   } finally {
     await probe.close();
   }
+}
+
+function encryption(tls) {
+  if (tls === null) return 'none: whoever is in between can read and change all';
+  const verified = {
+    full: 'the certificate is verified, and names the host',
+    ca: 'the CA of the certificate is verified, and not the name in it',
+    none: 'the certificate is not verified: say ssl: true or sslmode=verify-full',
+  };
+  return `${tls.protocol}, ${tls.cipher}: ${verified[tls.verified]}`;
 }
 
 /** `'h1:5432'`, `'[::1]:5432'` */
@@ -104,7 +115,8 @@ async function tryPool(url) {
 
 function line({ step, ok, detail, ms }, terminal) {
   const mark = ok ? terminal.paint('green', '✓') : terminal.paint('red', '✗');
-  return `${mark} ${step.padEnd(7)} ${detail} ${terminal.paint('dim', `(${ms.toFixed(1)} ms)`)}`;
+  const took = ms === undefined ? '' : ` ${terminal.paint('dim', `(${ms.toFixed(1)} ms)`)}`;
+  return `${mark} ${step.padEnd(7)} ${detail}${took}`;
 }
 
 function conclusion(pool, terminal) {

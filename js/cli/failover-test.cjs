@@ -32,9 +32,14 @@ async function failoverTest(url, { json, seconds }, terminal) {
       `writing into ${TABLE}: cause a failover now${seconds ? '' : ', and press Ctrl-C when it is over'}`,
     );
     const timer = seconds && setTimeout(interrupt, seconds * 1000);
-    const writes = await writeUntil(pool, stop.signal, (share) => {
-      if (seconds) terminal.progress('writing', share / (seconds * 1000));
-    });
+    const writes = [];
+    const startedAt = performance.now();
+    const shown = setInterval(() => {
+      const took = performance.now() - startedAt;
+      if (seconds) terminal.progress('writing', took / (seconds * 1000));
+      else terminal.live(`${acknowledgedOf(writes).length} writes are acknowledged`);
+    }, 200);
+    await writeUntil(pool, stop.signal, writes).finally(() => clearInterval(shown));
     clearTimeout(timer);
     const rows = await pool.query(`SELECT key, count(*)::int AS times FROM ${TABLE} GROUP BY key`);
     const result = { ...judge(writes, rows), moves };
@@ -48,10 +53,10 @@ async function failoverTest(url, { json, seconds }, terminal) {
   }
 }
 
-/** Each write by its key: its outcome as its caller heard it, and when. */
-async function writeUntil(pool, signal, progress) {
-  const writes = [];
-  const startedAt = performance.now();
+const acknowledgedOf = (writes) => writes.filter(({ outcome }) => outcome === 'committed');
+
+/** Adds each write by its key: its outcome as its caller heard it, and when. */
+async function writeUntil(pool, signal, writes) {
   const writer = async () => {
     while (!signal.aborted) {
       const write = { key: writes.length, outcome: 'unknown', at: 0 };
@@ -63,12 +68,10 @@ async function writeUntil(pool, signal, progress) {
         write.outcome = error.outcome ?? 'unknown';
       }
       write.at = performance.now();
-      progress(write.at - startedAt);
       await sleep(PAUSE);
     }
   };
   await Promise.all(Array.from({ length: WRITERS }, writer));
-  return writes;
 }
 
 /** Compares the outcomes that the callers heard with what the table has. */
@@ -77,7 +80,7 @@ function judge(writes, rows) {
   const count = (is) => writes.filter(is).length;
   const found = ({ key }) => times.get(key) ?? 0;
   const isRefused = ({ outcome }) => outcome === 'not-sent' || outcome === 'not-committed';
-  const acknowledged = writes.filter(({ outcome }) => outcome === 'committed');
+  const acknowledged = acknowledgedOf(writes);
   let pauseMs = 0;
   const moments = acknowledged.map(({ at }) => at).sort((a, b) => a - b);
   moments.forEach((at, n) => (pauseMs = n === 0 ? 0 : Math.max(pauseMs, at - moments[n - 1])));

@@ -64,7 +64,9 @@ class HostProbe {
       const roundTripMs = performance.now() - startedAt;
       const { is_standby: isStandby, is_read_only: isReadOnly, ...others } = facts;
       const role = isStandby ? 'standby' : isReadOnly ? 'read-only' : 'read-write';
-      return { host, role, ...others, timeline: rows[0].timeline, roundTripMs, error: null };
+      const [{ tls }] = this.#pool.cluster();
+      const { timeline } = rows[0];
+      return { host, role, ...others, timeline, roundTripMs, tls, error: null };
     } catch (error) {
       return { host, role: null, error: { code: error.code, message: reasonOf(error) } };
     }

@@ -7,8 +7,11 @@ const { setTimeout: sleep } = require('node:timers/promises');
 const { HostProbe, hostsOf } = require('./look.cjs');
 const { table } = require('./terminal.cjs');
 
-const HEAD = ['HOST', 'ROLE', 'VERSION', 'TIMELINE', 'POSITION', 'LAG', 'ROUND TRIP'];
+const HEAD = ['HOST', 'ROLE', 'VERSION', 'TIMELINE', 'POSITION', 'LAG', 'ROUND TRIP', 'TLS'];
 const COLOURS = { 'read-write': 'green', 'read-only': 'yellow', standby: 'dim' };
+
+/** How far the host was verified. */
+const VERIFIED = { full: 'verified', ca: 'its CA', none: 'not verified' };
 
 async function status(url, { json, watch = false }, terminal) {
   const probes = (await hostsOf(url)).map((host) => new HostProbe(url, host));
@@ -62,14 +65,15 @@ function draw(hosts, terminal) {
     .map(({ host, error }) => `${host}: ${error.message}`);
   const why = verdict(hosts);
   const wrong = why === null ? [] : [terminal.paint('yellow', why)];
-  return [table([HEAD, ...rows], paint), ...reasons, ...wrong].join('\n');
+  return [table([HEAD, ...rows], paint, terminal.columns), ...reasons, ...wrong].join('\n');
 }
 
-function facts({ host, role, version, timeline, position, lagMs, roundTripMs }) {
+function facts({ host, role, version, timeline, position, lagMs, roundTripMs, tls }) {
   const lag = role !== 'standby' ? '-' : lagMs === null ? '?' : `${Math.round(lagMs)} ms`;
   const [number] = version.split(' ');
   const trip = `${roundTripMs.toFixed(1)} ms`;
-  return [host, role, number, String(timeline ?? '?'), position ?? '?', lag, trip];
+  const secured = tls === null ? 'no' : VERIFIED[tls.verified];
+  return [host, role, number, String(timeline ?? '?'), position ?? '?', lag, trip, secured];
 }
 
 const failure = ({ host, error }) => [host, error.code ?? 'error'];

@@ -7,6 +7,7 @@ import process from 'node:process';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import { Terminal, table } from '../../js/cli/terminal.cjs';
 import { onOwnNodes, startCluster } from '../support/cluster/index.js';
 import { waitUntil } from '../support/wait-until.js';
 
@@ -40,13 +41,12 @@ test('status shows each host with its role, and how far it is', onOwnNodes, asyn
   const { code, out, err } = await run(['status', url]);
   assert.deepEqual([code, err], [0, '']);
   const [head, first, second] = out.split('\n');
-  assert.match(head, /^HOST +ROLE +VERSION +TIMELINE +POSITION +LAG +ROUND TRIP$/);
+  assert.match(head, /^HOST +ROLE +VERSION +TIMELINE +POSITION +LAG +ROUND TRIP +TLS$/);
   const role = (node) => (node === cluster.primary ? 'read-write' : 'standby');
   [first, second].forEach((line, n) => {
     const node = cluster.nodes[n];
-    const facts = /^(\S+) +(\S+) +\d+\.?\d* +1 +[0-9A-F]+\/[0-9A-F]+ +(-|\d+ ms) +\d+\.\d ms$/.exec(
-      line,
-    );
+    const facts =
+      /^(\S+) +(\S+) +\d+\.?\d* +1 +[0-9A-F]+\/[0-9A-F]+ +(-|\d+ ms) +\d+\.\d ms +no$/.exec(line);
     assert.deepEqual(facts?.slice(1, 3), [node.address, role(node)], line);
   });
   assert.equal(out.includes('\u001b'), false, 'no colours where there is no terminal');
@@ -210,4 +210,41 @@ test('--help and --version', async () => {
   }
   assert.match((await run(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
   assert.equal((await run([])).code, 2);
+});
+
+/** A terminal of so many columns, and what is written to it. */
+function fakeTerminal(columns) {
+  const written = [];
+  const stream = { isTTY: true, columns, write: (text) => written.push(text) };
+  return { terminal: new Terminal(stream, stream), written };
+}
+
+test('a table that is wider than the terminal becomes some lines for each row', () => {
+  const rows = [
+    ['HOST', 'ROLE', 'VERSION'],
+    ['h1:5432', 'read-write', '15.18'],
+    ['h2:5432', 'error'],
+  ];
+  const wide = 'HOST     ROLE        VERSION\nh1:5432  read-write  15.18\nh2:5432  error';
+  assert.equal(table(rows, undefined, 28), wide);
+  const narrow = 'h1:5432\n  role read-write\n  version 15.18\nh2:5432\n  role error';
+  assert.equal(table(rows, undefined, 27), narrow);
+});
+
+test('what is drawn anew takes the place of all rows that it had, long lines too', () => {
+  const { terminal, written } = fakeTerminal(10);
+  terminal.redraw(`${terminal.paint('red', 'x'.repeat(10))}\n${'y'.repeat(11)}`);
+  terminal.redraw('z');
+  assert.ok(written.includes('\u001b[3A\u001b[0J'), JSON.stringify(written));
+});
+
+test('a bar of progress keeps to its line, and is gone before anything else is printed', () => {
+  for (const columns of [10, 40, 100]) {
+    const { terminal, written } = fakeTerminal(columns);
+    terminal.progress('10 connections', 0.5);
+    const [bar] = written;
+    assert.ok(bar.slice('\r\u001b[2K'.length).length < columns, bar);
+    terminal.print('done');
+    assert.deepEqual(written.slice(1), ['\r\u001b[2K', 'done\n']);
+  }
 });
