@@ -3,9 +3,8 @@
 //! Nothing is trusted because of it: bytes that are not a certificate give `None`, and each length
 //! is checked against what there is.
 
-use rustls::pki_types::UnixTime;
-
 const INTEGER: u8 = 0x02;
+const BOOLEAN: u8 = 0x01;
 const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
@@ -24,6 +23,10 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
 /// 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// 2.5.29.15, 2.5.29.19 and 2.5.29.30
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x1e];
 /// 1.2.840.113549.1.1
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
 /// 1.2.840.10045.4
@@ -72,7 +75,7 @@ pub(super) struct Certificate<'a> {
     pub(super) signature: &'a [u8],
     /// The content of the issuer's Name.
     pub(super) issuer: &'a [u8],
-    subject: &'a [u8],
+    pub(super) subject: &'a [u8],
     /// The SubjectPublicKeyInfo with its header.
     pub(super) key_info: &'a [u8],
     validity: (&'a [u8], &'a [u8]),
@@ -127,40 +130,74 @@ impl<'a> Certificate<'a> {
         })
     }
 
-    /// Whether the certificate is valid at this time. A time that can't be read is none.
-    pub(super) fn is_valid(&self, now: UnixTime) -> bool {
-        let (from, to) = (seconds(self.validity.0), seconds(self.validity.1));
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        from.is_some_and(|from| from <= now) && to.is_some_and(|to| now <= to)
+    /// From when to when the certificate is valid, in seconds since 1970. `None` if the dates can't be
+    /// read.
+    pub(super) fn dates(&self) -> Option<(i64, i64)> {
+        Some((seconds(self.validity.0)?, seconds(self.validity.1)?))
     }
 
-    /// Whether the certificate names a host or an address in its subjectAltName. `None` if its
-    /// extensions can't be read.
-    pub(super) fn has_alternative_name(&self) -> Option<bool> {
+    /// The value of an extension, `Some(None)` if there is none, and `None` if the extensions can't
+    /// be read.
+    #[expect(clippy::option_option, reason = "that there is none is an answer")]
+    fn extension(&self, wanted: &[u8]) -> Option<Option<&'a [u8]>> {
         let mut list = self.extensions.unwrap_or_default();
         while !list.is_empty() {
             let (extension, behind) = expect(list, SEQUENCE)?;
             list = behind;
             let (identifier, value) = expect(extension, OBJECT_IDENTIFIER)?;
-            if identifier != SUBJECT_ALT_NAME {
+            if identifier != wanted {
                 continue;
             }
             // In front of the value may stand whether the extension is critical.
             let value = match element(value)? {
-                (0x01, _, behind) => behind,
+                (BOOLEAN, _, behind) => behind,
                 _ => value,
             };
-            let (octets, _) = expect(value, OCTET_STRING)?;
-            let (mut names, _) = expect(octets, SEQUENCE)?;
-            while !names.is_empty() {
-                let (tag, _, behind) = element(names)?;
-                if tag == DNS_NAME || tag == IP_ADDRESS {
-                    return Some(true);
-                }
-                names = behind;
+            return Some(Some(expect(value, OCTET_STRING)?.0));
+        }
+        Some(None)
+    }
+
+    /// Whether the certificate names a host or an address in its subjectAltName. `None` if its
+    /// extensions can't be read.
+    pub(super) fn has_alternative_name(&self) -> Option<bool> {
+        let Some(value) = self.extension(SUBJECT_ALT_NAME)? else { return Some(false) };
+        let (mut names, _) = expect(value, SEQUENCE)?;
+        while !names.is_empty() {
+            let (tag, _, behind) = element(names)?;
+            if tag == DNS_NAME || tag == IP_ADDRESS {
+                return Some(true);
             }
+            names = behind;
         }
         Some(false)
+    }
+
+    pub(super) fn has_name_constraints(&self) -> Option<bool> {
+        Some(self.extension(NAME_CONSTRAINTS)?.is_some())
+    }
+
+    /// Whether the key may sign certificates, as OpenSSL's X509_check_ca says it.
+    pub(super) fn may_sign_certificates(&self) -> bool {
+        self.signs_certificates().unwrap_or(false)
+    }
+
+    fn signs_certificates(&self) -> Option<bool> {
+        let usage = self.extension(KEY_USAGE)?;
+        if let Some(usage) = usage {
+            let (bits, _) = expect(usage, BIT_STRING)?;
+            // Bit 5 is keyCertSign. The first byte says how many bits of the last one are unused.
+            if bits.get(1).is_none_or(|bits| bits & 0x04 == 0) {
+                return Some(false);
+            }
+        }
+        Some(match self.extension(BASIC_CONSTRAINTS)? {
+            Some(constraints) => {
+                let (constraints, _) = expect(constraints, SEQUENCE)?;
+                matches!(element(constraints), Some((BOOLEAN, [is_ca], _)) if *is_ca != 0)
+            }
+            None => usage.is_some() || (self.version == 1 && self.is_self_issued()),
+        })
     }
 
     /// The last common name of the subject, which is what counts (RFC 2818, 3.1).
@@ -174,7 +211,7 @@ impl<'a> Certificate<'a> {
             attribute(self.issuer, COMMON_NAME).or_else(|| attribute(self.issuer, ORGANIZATION))?;
         let shown: String = String::from_utf8_lossy(name)
             .chars()
-            .filter(|letter| !letter.is_control())
+            .filter(|letter| !letter.is_control() && !turns_text(*letter))
             .take(100)
             .collect();
         Some(shown)
@@ -184,6 +221,28 @@ impl<'a> Certificate<'a> {
     pub(super) fn is_self_issued(&self) -> bool {
         self.issuer == self.subject
     }
+}
+
+/// Letters that show nothing and change how others are shown.
+fn turns_text(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+/// When a CertificateList was made, in seconds since 1970.
+pub(super) fn this_update(list: &[u8]) -> Option<i64> {
+    let (list, _) = expect(list, SEQUENCE)?;
+    let (mut fields, _) = expect(list, SEQUENCE)?;
+    if let Some((INTEGER, _, behind)) = element(fields) {
+        fields = behind;
+    }
+    let (_algorithm, fields) = expect(fields, SEQUENCE)?;
+    let (_issuer, fields) = expect(fields, SEQUENCE)?;
+    let (_, time, _) = element(fields)?;
+    seconds(time)
 }
 
 /// The last value of an attribute in a Name.
@@ -287,10 +346,11 @@ fn seconds(time: &[u8]) -> Option<i64> {
 /// Reads a certificate in each way that there is, for the fuzz target.
 #[cfg(feature = "sim")]
 pub(super) fn read_all(der: &[u8]) {
-    let _ = signature_hash(der);
+    let _ = (signature_hash(der), this_update(der));
     let _ = content(der).and_then(key);
     if let Some(certificate) = Certificate::parse(der) {
-        let _ = certificate.is_valid(UnixTime::since_unix_epoch(std::time::Duration::from_secs(1)));
+        let _ = (certificate.dates(), certificate.may_sign_certificates());
+        let _ = certificate.has_name_constraints();
         let _ = (certificate.has_alternative_name(), certificate.common_name());
         let _ = (certificate.issuer_name(), certificate.is_self_issued());
     }

@@ -13,6 +13,7 @@
 //!
 //! docs/design/tls.md says why each of them is as it is.
 
+mod authorities;
 mod binding;
 mod der;
 mod failure;

@@ -7,16 +7,17 @@ use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, IpAddr, Ipv4Addr, PrivateKeyDer, ServerName,
-    TrustAnchor,
 };
 use rustls::{ClientConfig, SupportedProtocolVersion};
-use webpki::{CertRevocationList, OwnedCertRevocationList};
+use webpki::OwnedCertRevocationList;
 
 use super::Clock;
+use super::authorities::Authorities;
+use super::der;
 use super::failure::Failure;
 use super::negotiation::{Negotiation, PROTOCOL, Plain};
 use super::provider::provider;
-use super::verify::{Check, Verifier};
+use super::verify::{Check, Revocations, Verifier};
 use crate::base::{Error, ErrorClass};
 use crate::config::{Endpoint, Host, Identity, Roots, SslMode, Tls, TlsVersion};
 
@@ -128,14 +129,14 @@ impl Trust {
 fn client_config(tls: &Tls, check: Check, clock: Arc<dyn Clock>) -> Result<ClientConfig, Error> {
     let provider = provider();
     let algorithms = provider.signature_verification_algorithms;
-    let (anchors, given) = match &tls.roots {
-        Roots::None => (Vec::new(), Vec::new()),
+    let (authorities, given) = match &tls.roots {
+        Roots::None => (Authorities::default(), Vec::new()),
         Roots::Given(text) => {
             let given = certificates("ca", text.as_bytes())?;
-            (anchors("ca", &given)?, given)
+            (authorities("ca", &given)?, given)
         }
         Roots::System(text) => (
-            anchors("the system's CAs", &certificates("the system's CAs", text.as_bytes())?)?,
+            authorities("the system's CAs", &certificates("the system's CAs", text.as_bytes())?)?,
             Vec::new(),
         ),
     };
@@ -143,7 +144,7 @@ fn client_config(tls: &Tls, check: Check, clock: Arc<dyn Clock>) -> Result<Clien
         Some(text) => revocations(text.as_bytes())?,
         None => Vec::new(),
     };
-    let verifier = Verifier { check, anchors, given, revocations, algorithms };
+    let verifier = Verifier { check, authorities, given, revocations, algorithms };
     let versions = versions(tls)?;
     let builder = ClientConfig::builder_with_details(provider, clock)
         .with_protocol_versions(&versions)
@@ -197,21 +198,14 @@ fn certificates(what: &str, text: &[u8]) -> Result<Vec<CertificateDer<'static>>,
     }
 }
 
-/// The certificates as trust anchors. Those that can't be read are left out, as OpenSSL does, as
-/// long as one is left: a bundle must not fail for one odd certificate.
-fn anchors(
-    what: &str,
-    certificates: &[CertificateDer<'static>],
-) -> Result<Vec<TrustAnchor<'static>>, Error> {
-    let anchor = |certificate| webpki::anchor_from_trusted_cert(certificate).ok();
-    let anchors: Vec<_> = certificates.iter().filter_map(anchor).map(|it| it.to_owned()).collect();
-    if anchors.is_empty() {
-        return Err(configuration(format!("option 'ssl': no certificate of '{what}' can be read")));
-    }
-    Ok(anchors)
+fn authorities(what: &str, certificates: &[CertificateDer<'static>]) -> Result<Authorities, Error> {
+    Authorities::new(certificates).ok_or_else(|| {
+        configuration(format!("option 'ssl': no certificate of '{what}' can be read"))
+    })
 }
 
-fn revocations(text: &[u8]) -> Result<Vec<CertRevocationList<'static>>, Error> {
+/// The newest come first, since webpki asks the first that fits.
+fn revocations(text: &[u8]) -> Result<Vec<Revocations>, Error> {
     let wrong = || {
         configuration(
             "option 'ssl': 'crl' has no revocation list in PEM (-----BEGIN X509 CRL-----)",
@@ -223,11 +217,16 @@ fn revocations(text: &[u8]) -> Result<Vec<CertRevocationList<'static>>, Error> {
         return Err(wrong());
     }
     let owned = |list: &CertificateRevocationListDer<'_>| {
-        OwnedCertRevocationList::from_der(list.as_ref()).map(CertRevocationList::from)
+        let owned = OwnedCertRevocationList::from_der(list.as_ref())?;
+        let since = der::this_update(list.as_ref()).unwrap_or(i64::MAX);
+        Ok(Revocations { since, list: owned.into() })
     };
-    lists.iter().map(owned).collect::<Result<_, _>>().map_err(|error| {
+    let lists: Result<Vec<_>, webpki::Error> = lists.iter().map(owned).collect();
+    let mut lists = lists.map_err(|error| {
         configuration(format!("option 'ssl': a list of 'crl' can't be read: {error}"))
-    })
+    })?;
+    lists.sort_by_key(|list| std::cmp::Reverse(list.since));
+    Ok(lists)
 }
 
 /// A name that certificates can have. A dot at its end says that it is whole, and is none of its.

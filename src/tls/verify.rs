@@ -24,8 +24,9 @@ use webpki::{
     RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
 };
 
+use super::authorities::Authorities;
 use super::der::{self, Certificate};
-use super::failure::Refusal;
+use super::failure::{NOT_SUPPORTED, Refusal};
 
 /// What is verified of a server's certificate. That the server has its key always is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +38,23 @@ pub(super) enum Check {
     Full,
 }
 
+/// A list of revoked certificates.
+pub(super) struct Revocations {
+    /// Seconds since 1970.
+    pub(super) since: i64,
+    pub(super) list: CertRevocationList<'static>,
+}
+
+/// The most certificates of a server's that are looked at. Nobody needs more, and each may be tried
+/// with each other one.
+const MOST_BETWEEN: usize = 16;
+
 pub(super) struct Verifier {
     pub(super) check: Check,
-    pub(super) anchors: Vec<TrustAnchor<'static>>,
+    pub(super) authorities: Authorities,
     /// The certificates that the user gave. Empty if the system's CAs are trusted.
     pub(super) given: Vec<CertificateDer<'static>>,
-    pub(super) revocations: Vec<CertRevocationList<'static>>,
+    pub(super) revocations: Vec<Revocations>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -65,7 +77,7 @@ impl ServerCertVerifier for Verifier {
             self.verify_issuer(leaf, chain, now)?;
         }
         if self.check == Check::Full {
-            self.verify_name(leaf, name)?;
+            self.verify_name(leaf, chain, name)?;
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -113,19 +125,25 @@ impl Verifier {
         let is_given = self.revocations.is_empty()
             && self.given.iter().any(|given| given.as_ref() == leaf.as_ref());
         if is_given {
-            let is_valid = Certificate::parse(leaf).is_some_and(|leaf| leaf.is_valid(now));
-            return if is_valid { Ok(()) } else { Err(CertificateError::Expired.into()) };
+            return verify_dates(Certificate::parse(leaf), now);
         }
         if let Some(certificate) = version_1(leaf) {
             return self.verify_version_1(&certificate, now);
         }
         let certificate = EndEntityCert::try_from(leaf).map_err(|error| refused(&error))?;
-        let lists: Vec<_> = self.revocations.iter().collect();
+        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let made = self.revocations.iter().filter(|it| it.since <= seconds);
+        let lists: Vec<_> = made.map(|it| &it.list).collect();
+        if lists.is_empty() && !self.revocations.is_empty() {
+            return Err(CertificateError::UnknownRevocationStatus.into());
+        }
+        let between = chain.iter().take(MOST_BETWEEN).chain(&self.authorities.between);
+        let between: Vec<_> = between.map(|it| CertificateDer::from(it.as_ref())).collect();
         certificate
             .verify_for_usage(
                 self.algorithms.all,
-                &self.anchors,
-                chain,
+                &self.authorities.valid(now),
+                &between,
                 now,
                 KeyUsage::server_auth(),
                 revocation(&lists),
@@ -133,10 +151,10 @@ impl Verifier {
             )
             .map(|_| ())
             .map_err(|error| match error {
-                webpki::Error::UnknownIssuer => self.unknown_issuer(leaf, chain),
+                webpki::Error::UnknownIssuer => self.unknown_issuer(leaf, chain, now),
                 // Whatever else is wrong with it, webpki says this first.
                 webpki::Error::CaUsedAsEndEntity if !self.knows_issuer(leaf) => {
-                    self.unknown_issuer(leaf, chain)
+                    self.unknown_issuer(leaf, chain, now)
                 }
                 other => refused(&other),
             })
@@ -151,9 +169,7 @@ impl Verifier {
                  'openssl x509 -extfile', or give its CA as 'ca'",
             ));
         }
-        if !certificate.is_valid(now) {
-            return Err(CertificateError::Expired.into());
-        }
+        verify_dates(Some(*certificate), now)?;
         let is_signed_by = |anchor: &TrustAnchor<'_>| {
             let Some((of_key, key)) = der::key(&anchor.subject_public_key_info) else {
                 return false;
@@ -166,15 +182,23 @@ impl Verifier {
                         .is_ok()
             })
         };
-        let mut issuers =
-            self.anchors.iter().filter(|it| it.subject.as_ref() == certificate.issuer);
+        // Nothing says of such a certificate whether it keeps to the limits of its CA.
+        let issuers = self.authorities.valid(now);
+        let mut issuers = issuers.iter().filter(|it| {
+            it.subject.as_ref() == certificate.issuer && it.name_constraints.is_none()
+        });
         if issuers.any(is_signed_by) {
             return Ok(());
         }
         Err(unknown(certificate.issuer_name(), false, "UNABLE_TO_GET_ISSUER_CERT_LOCALLY"))
     }
 
-    fn verify_name(&self, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
+    fn verify_name(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+    ) -> Result<(), Error> {
         let presented = match EndEntityCert::try_from(leaf) {
             Ok(certificate) => match certificate.verify_is_valid_for_subject_name(name) {
                 Ok(()) => return Ok(()),
@@ -190,6 +214,7 @@ impl Verifier {
         if let (ServerName::DnsName(host), Some(common_name)) = (name, common_name)
             && !self.given.is_empty()
             && matches(common_name, host.as_ref())
+            && !self.limit_names(chain)
         {
             return Ok(());
         }
@@ -200,6 +225,12 @@ impl Verifier {
             }));
         }
         let names = if names.is_empty() { "no host at all".to_owned() } else { names.join(", ") };
+        if matches!(name, ServerName::IpAddress(_)) && names.contains(name.to_str().as_ref()) {
+            return Err(refusal(format!(
+                "has the address {} as a name alone: an address must stand in subjectAltName as IP",
+                name.to_str()
+            )));
+        }
         Err(refusal(format!(
             "is for {names}, and not for '{}' (ERR_TLS_CERT_ALTNAME_INVALID in Node): connect by a name that \
              it has, give that name as ssl: {{ servername }}, or check its CA alone by sslmode=verify-ca",
@@ -235,10 +266,36 @@ impl Verifier {
 
     fn knows_issuer(&self, leaf: &CertificateDer<'_>) -> bool {
         let issuer = Certificate::parse(leaf).map(|certificate| certificate.issuer);
-        issuer.is_some_and(|issuer| self.anchors.iter().any(|it| it.subject.as_ref() == issuer))
+        issuer.is_some_and(|issuer| self.authorities.know(issuer))
     }
 
-    fn unknown_issuer(&self, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> Error {
+    /// webpki checks the names of subjectAltName alone against the limits of CAs.
+    fn limit_names(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let limits = |it: &CertificateDer<'_>| {
+            Certificate::parse(it).is_none_or(|it| it.has_name_constraints() != Some(false))
+        };
+        self.authorities.limit_names() || chain.iter().any(limits)
+    }
+
+    fn unknown_issuer(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Error {
+        let outdated = [leaf].into_iter().chain(chain).find_map(|it| {
+            let it = Certificate::parse(it)?;
+            let is_known = self.authorities.know(it.issuer);
+            let valid = self.authorities.valid(now);
+            let is_valid = valid.iter().any(|anchor| anchor.subject.as_ref() == it.issuer);
+            (is_known && !is_valid).then(|| it.issuer_name()).flatten()
+        });
+        if let Some(name) = outdated {
+            return refusal(format!(
+                "is issued by '{name}', whose own certificate, as it was given, has expired or is not valid yet \
+                 (CERT_HAS_EXPIRED in Node): give its new one as ssl: {{ ca }}"
+            ));
+        }
         let parsed = |it: &CertificateDer<'_>| {
             let certificate = Certificate::parse(it)?;
             Some((certificate.is_self_issued(), certificate.issuer_name()))
@@ -255,14 +312,13 @@ impl Verifier {
     }
 }
 
-/// A list of a CA that has none is not missed, and an expired one counts for nothing, as with
-/// OpenSSL's X509_V_FLAG_CRL_CHECK_ALL.
+/// Each CA must have a list that has not expired, as with OpenSSL's X509_V_FLAG_CRL_CHECK_ALL.
 fn revocation<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
     let builder = RevocationOptionsBuilder::new(lists).ok()?;
     Some(
         builder
             .with_depth(RevocationCheckDepth::Chain)
-            .with_status_policy(UnknownStatusPolicy::Allow)
+            .with_status_policy(UnknownStatusPolicy::Deny)
             .with_expiration_policy(ExpirationPolicy::Enforce)
             .build(),
     )
@@ -302,6 +358,23 @@ fn unknown(issuer: Option<String>, has_system: bool, of_node: &str) -> Error {
     refusal(format!("is issued by {issuer} ({of_node} in Node), which is not among {among}"))
 }
 
+fn verify_dates(certificate: Option<Certificate<'_>>, time: UnixTime) -> Result<(), Error> {
+    let dates = certificate.and_then(|certificate| certificate.dates());
+    let (from, to) = dates.ok_or(CertificateError::BadEncoding)?;
+    let now = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let at = |seconds: i64| {
+        let seconds = u64::try_from(seconds).unwrap_or_default();
+        UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
+    };
+    if now < from {
+        return Err(CertificateError::NotValidYetContext { time, not_before: at(from) }.into());
+    }
+    if now > to {
+        return Err(CertificateError::ExpiredContext { time, not_after: at(to) }.into());
+    }
+    Ok(())
+}
+
 fn refusal(why: impl Into<String>) -> Error {
     let refusal = Arc::new(Refusal(why.into()));
     Error::InvalidCertificate(CertificateError::Other(OtherError(refusal)))
@@ -310,8 +383,13 @@ fn refusal(why: impl Into<String>) -> Error {
 fn refused(error: &webpki::Error) -> Error {
     use webpki::Error as E;
     let known = match error {
-        E::CertExpired { .. } => CertificateError::Expired,
-        E::CertNotValidYet { .. } => CertificateError::NotValidYet,
+        E::CertExpired { time, not_after } => {
+            CertificateError::ExpiredContext { time: *time, not_after: *not_after }
+        }
+        E::CertNotValidYet { time, not_before } => {
+            CertificateError::NotValidYetContext { time: *time, not_before: *not_before }
+        }
+        E::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
         E::CertRevoked => CertificateError::Revoked,
         E::CrlExpired { .. } => CertificateError::ExpiredRevocationList,
         E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
@@ -322,10 +400,28 @@ fn refused(error: &webpki::Error) -> Error {
         }
         E::UnsupportedSignatureAlgorithmContext(_)
         | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            return refusal(NOT_SUPPORTED);
+        }
+        E::RequiredEkuNotFoundContext(_) => {
             return refusal(
-                "is signed in a way that is not supported: SHA-1, RSA below 2048 bits and the curve P-521 \
-                 are refused",
+                "may not be used by a server (its extendedKeyUsage has no serverAuth; INVALID_PURPOSE in Node)",
             );
+        }
+        E::EndEntityUsedAsCa => {
+            return refusal(
+                "is issued by a certificate that is not that of a CA (INVALID_CA in Node)",
+            );
+        }
+        E::PathLenConstraintViolated => {
+            return refusal("is below more CAs than one of them allows (pathLenConstraint)");
+        }
+        E::NameConstraintViolation => {
+            return refusal(
+                "has a name that a CA above it must not give (nameConstraints; PERMITTED_VIOLATION in Node)",
+            );
+        }
+        E::MaximumPathBuildCallsExceeded | E::MaximumSignatureChecksExceeded => {
+            return refusal("comes with too many CAs to try");
         }
         other => return refusal(format!("is refused: {other}")),
     };

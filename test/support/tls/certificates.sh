@@ -60,12 +60,39 @@ openssl x509 -req -in ca-between.csr -CA ca-ec.crt -CAkey ca-ec.key -CAcreateser
 leaf chained "$EC" between localhost "$HERE"
 cat ca-between.crt >>chained.crt
 
-# A list that revokes one certificate.
+# A server's own certificate, and one that its key has signed, as if it were a CA.
+openssl req -x509 -newkey $EC -nodes -days $LONG -subj '/CN=hyperiondb test pinned' \
+  -keyout ca-pinned.key -out ca-pinned.crt -addext basicConstraints=critical,CA:FALSE \
+  -addext "$HERE"
+leaf forged "$EC" pinned localhost "$HERE"
+
+# A CA whose time is over.
+openssl req -newkey $EC -nodes -subj '/CN=hyperiondb test CA past' -keyout ca-past.key -out past.csr
+printf 'basicConstraints=critical,CA:TRUE\n' >past.ext
+openssl x509 -req -in past.csr -signkey ca-past.key -days -1 -out ca-past.crt -extfile past.ext
+leaf late "$EC" past localhost "$HERE"
+
+# A CA that must not name this machine, and a certificate with nothing but a common name.
+openssl req -x509 -newkey $EC -nodes -days $LONG -subj '/CN=hyperiondb test CA limited' \
+  -keyout ca-limited.key -out ca-limited.crt -addext basicConstraints=critical,CA:TRUE \
+  -addext nameConstraints=critical,excluded\;DNS:localhost
+leaf limited "$EC" limited localhost ''
+
+# Lists: the first revokes nothing, the second one a server and the CA between.
+printf '[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\ncrlnumber=crlnumber\ndefault_md=sha256\n' >ca.cnf
+of() {
+  openssl ca -config ca.cnf -cert "ca-$1.crt" -keyfile "ca-$1.key" $2
+}
 : >index.txt
 echo 01 >crlnumber
-printf '[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\ncrlnumber=crlnumber\ndefault_md=sha256\n' >ca.cnf
-openssl ca -config ca.cnf -cert ca-ec.crt -keyfile ca-ec.key -revoke revoked.crt
-openssl ca -config ca.cnf -cert ca-ec.crt -keyfile ca-ec.key -gencrl -crldays $LONG -out ec.crl
+of ec "-gencrl -crldays $LONG -crl_lastupdate 20200101000000Z -out ec-old.crl"
+of other "-gencrl -crldays $LONG -out other.crl"
+of between "-gencrl -crldays $LONG -out between.crl"
+of ec "-gencrl -crl_lastupdate 20900101000000Z -crl_nextupdate 20910101000000Z -out ec-to-come.crl"
+of ec '-revoke revoked.crt'
+of ec "-gencrl -crldays $LONG -out ec.crl"
+of ec '-revoke ca-between.crt'
+of ec "-gencrl -crldays $LONG -out ec-between.crl"
 
 # The client's key in every form that Node reads.
 openssl ec -in client.key -out client.sec1.key
