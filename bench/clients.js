@@ -27,6 +27,7 @@ export const CLIENTS = {
       user: connection.user,
       password: connection.password,
       database: connection.database,
+      ssl: connection.ssl,
       poolSize: size,
       ...options,
     });

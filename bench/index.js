@@ -5,8 +5,7 @@
 // machine affects all of them. The median of the rounds is printed. Compare ratios within one run,
 // and not different runs.
 
-import { execFileSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import process from 'node:process';
 import { parseArgs } from 'node:util';
 
 import { startCluster } from '../test/support/cluster/index.js';
@@ -15,7 +14,9 @@ import { CLIENTS } from './clients.js';
 import { benchFirstQuery } from './first-query.js';
 import { machine } from './machine.js';
 import { findPgbench, runPgbench } from './pgbench.js';
+import { figure, printTable, runMeasure, summary } from './rounds.js';
 import { chooseServer } from './server.js';
+import { benchTls } from './tls.js';
 import { SETUP, WORKS } from './works.js';
 
 const { values: options } = parseArgs({
@@ -24,48 +25,17 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '3' },
     work: { type: 'string', multiple: true },
     client: { type: 'string', multiple: true },
+    // Measures what TLS costs, and nothing else.
+    tls: { type: 'boolean', default: false },
   },
 });
 
-const MEASURE = fileURLToPath(new URL('measure.js', import.meta.url));
-
-function measure(client, work, connection) {
-  const text = execFileSync(
-    client === 'bun' ? bun.program : process.execPath,
-    [MEASURE, client, work, options.seconds, JSON.stringify(connection)],
-    { encoding: 'utf8' },
-  );
-  return JSON.parse(text);
-}
-
-const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
-
-/** The median of each figure over the rounds. */
-function summary(rounds) {
-  const keys = Object.keys(rounds[0]);
-  return Object.fromEntries(keys.map((key) => [key, median(rounds.map((round) => round[key]))]));
-}
-
-const figure = (value, digits) =>
-  value === undefined
-    ? '-'
-    : value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
-
-function printTable(title, rows) {
-  console.log(`\n### ${title}\n`);
-  console.log('| client | p50 µs | p99 µs | average µs | queries/s | CPU µs/query |');
-  console.log('|---|---:|---:|---:|---:|---:|');
-  for (const [name, row] of Object.entries(rows)) {
-    const cells = [
-      figure(row.p50, 1),
-      figure(row.p99, 1),
-      figure(row.average, 1),
-      figure(row.queriesPerSecond, 0),
-      figure(row.cpuPerQuery, 1),
-    ];
-    console.log(`| ${name} | ${cells.join(' | ')} |`);
-  }
-}
+/** One round of one client on one work. */
+const measure = (client, work, connection) =>
+  runMeasure(client === 'bun' ? bun.program : process.execPath, [
+    ...[client, work, options.seconds],
+    JSON.stringify(connection),
+  ]);
 
 /**
  * The project's promises: a figure of one work compared with that of another client, and a bound
@@ -106,42 +76,49 @@ function printRatios(results) {
 }
 
 const bun = await findBun();
-const cluster = await startCluster({ nodes: 1, ...chooseServer() });
-try {
-  const { host, port } = cluster.primary;
-  const { user, password, database } = cluster;
-  const connection = { host, port, user, password, database };
-  await cluster.query(cluster.primary, SETUP);
-  const [[version]] = await cluster.query(cluster.primary, 'SHOW server_version');
-  console.log(`${machine()}\nPostgreSQL ${version} on loopback`);
 
-  const pgbench = findPgbench();
-  if (!pgbench) console.log('pgbench is not installed (Debian: postgresql-contrib or postgresql).');
-  const works = options.work ?? Object.keys(WORKS);
-  if (bun.missing !== undefined) console.log(bun.missing);
-  const clients = (options.client ?? Object.keys(CLIENTS)).filter(
-    (client) => client !== 'bun' || bun.missing === undefined,
-  );
-  const results = {};
-  for (const work of works) {
-    const rounds = {};
-    const add = (name, round) => (rounds[name] ??= []).push(round);
-    for (let round = 0; round < Number(options.rounds); round++) {
-      for (const client of clients) add(client, measure(client, work, connection));
-      // pgbench has at most one query in flight on each connection, and ends with the first one
-      // that the server refuses.
-      const { connections, concurrency, refusal } = WORKS[work];
-      if (pgbench && concurrency <= connections && refusal === undefined) {
-        add('pgbench', runPgbench(pgbench, connection, work, Number(options.seconds)));
-      }
-    }
-    results[work] = Object.fromEntries(
-      Object.entries(rounds).map(([name, list]) => [name, summary(list)]),
+async function benchWorks() {
+  const cluster = await startCluster({ nodes: 1, ...chooseServer() });
+  try {
+    const { host, port } = cluster.primary;
+    const { user, password, database } = cluster;
+    const connection = { host, port, user, password, database };
+    await cluster.query(cluster.primary, SETUP);
+    const [[version]] = await cluster.query(cluster.primary, 'SHOW server_version');
+    console.log(`${machine()}\nPostgreSQL ${version} on loopback`);
+
+    const pgbench = findPgbench();
+    if (!pgbench)
+      console.log('pgbench is not installed (Debian: postgresql-contrib or postgresql).');
+    const works = options.work ?? Object.keys(WORKS);
+    if (bun.missing !== undefined) console.log(bun.missing);
+    const clients = (options.client ?? Object.keys(CLIENTS)).filter(
+      (client) => client !== 'bun' || bun.missing === undefined,
     );
-    printTable(WORKS[work].title, results[work]);
+    const results = {};
+    for (const work of works) {
+      const rounds = {};
+      const add = (name, round) => (rounds[name] ??= []).push(round);
+      for (let round = 0; round < Number(options.rounds); round++) {
+        for (const client of clients) add(client, measure(client, work, connection));
+        // pgbench has at most one query in flight on each connection, and ends with the first one
+        // that the server refuses.
+        const { connections, concurrency, refusal } = WORKS[work];
+        if (pgbench && concurrency <= connections && refusal === undefined) {
+          add('pgbench', runPgbench(pgbench, connection, work, Number(options.seconds)));
+        }
+      }
+      results[work] = Object.fromEntries(
+        Object.entries(rounds).map(([name, list]) => [name, summary(list)]),
+      );
+      printTable(WORKS[work].title, results[work]);
+    }
+    printRatios(results);
+  } finally {
+    await cluster.close();
   }
-  printRatios(results);
-} finally {
-  await cluster.close();
 }
-if (!options.work) await benchFirstQuery();
+
+if (!options.tls) await benchWorks();
+if (!options.work && !options.tls) await benchFirstQuery();
+if (!options.work) await benchTls(options);
