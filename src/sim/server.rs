@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use pooler::Pooler;
 use questions::is_question;
-use states::Sleep;
+use states::{Amid, Sleep};
 pub use states::{Pause, Reports};
 
 use super::messages::{
@@ -96,8 +96,8 @@ struct Session {
     sleep: Sleep,
     /// An error occurred: everything up to the next Sync is skipped.
     skipping: bool,
-    /// It has received something since the last Sync.
-    is_amid: bool,
+    /// What it has received since the last Sync.
+    amid: Amid,
     transaction: Transaction,
     /// A BEGIN began the transaction.
     is_said: bool,
@@ -167,7 +167,7 @@ impl Server {
             oids: (self.mood_oid, self.parameter_oid),
             sleep: Sleep::Awake,
             skipping: false,
-            is_amid: false,
+            amid: Amid::Nothing,
             transaction: Transaction::None,
             is_said: false,
             changed: false,
@@ -241,7 +241,7 @@ impl Server {
             let is_done = session.input.is_empty() && session.written.is_empty();
             session.started
                 && is_done
-                && !session.is_amid
+                && session.amid == Amid::Nothing
                 && session.transaction == Transaction::None
         })
     }
@@ -304,7 +304,7 @@ impl Server {
                 self.pooler.see(session, tag, &body);
             }
             state.sleep = Sleep::Awake;
-            state.is_amid = !matches!(tag, 0 | b'S' | b'Q');
+            state.amid = state.amid.behind(tag);
             match tag {
                 0 => state.welcome(role, self.reports, out),
                 b'X' => {

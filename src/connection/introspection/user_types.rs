@@ -27,14 +27,14 @@ const SAVEPOINT: &str = "SAVEPOINT hyperion_types";
 /// of SET LOCAL.
 const LOCK_TIMEOUT_BY_ITSELF: &str = "SELECT pg_catalog.set_config('lock_timeout', '500ms', true)";
 /// Undoes the savepoint, and the lock timeout with it.
-const ROLL_BACK: [&str; 2] =
+pub(in crate::connection) const WAY_BACK: [&str; 2] =
     ["ROLLBACK TO SAVEPOINT hyperion_types", "RELEASE SAVEPOINT hyperion_types"];
 /// The server's functions that read text as a binary form: of enums, of text, and of types with
 /// text's form (citext, for example).
 const TEXTUAL: [&str; 4] = ["enum_recv", "textrecv", "varcharrecv", "bpcharrecv"];
 
 /// Whether a role may ask [`question`]. The server answers this to every role.
-pub(in crate::connection) const RIGHT: &str = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_type', 'SELECT') \
+const RIGHT: &str = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_type', 'SELECT') \
      AND pg_catalog.has_table_privilege('pg_catalog.pg_proc', 'SELECT')";
 
 /// On every version, an array type is one that `array_in` reads. The answer gives the type under a
@@ -102,6 +102,13 @@ pub(in crate::connection) fn newer_question(oids: &[u32]) -> String {
             base_of("(NULL::?)[1]")
         ),
     );
+    // The parser refuses a type in a schema that the role may not use, and in one that is gone.
+    let may_use = |of: &str| {
+        format!(
+            "pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace({of}.schema)::pg_catalog.oid, 'USAGE')"
+        )
+    };
+    let (may_use, may_use_base) = (may_use("i"), may_use("u"));
     let is_array = "u.identity OPERATOR(pg_catalog.~~) '%[]'";
     format!(
         "SELECT o.oid, CASE WHEN i.name OPERATOR(pg_catalog.~~) '\"%' THEN pg_catalog.replace(pg_catalog.substr(\
@@ -110,10 +117,12 @@ pub(in crate::connection) fn newer_question(oids: &[u32]) -> String {
          pg_catalog.\"right\"(e.word, 1), pg_catalog.\"left\"(e.word, -1), '{SOME_FUNCTION}' \
          FROM pg_catalog.unnest(ARRAY[{list}]::pg_catalog.oid[]) AS o (oid) \
          CROSS JOIN LATERAL {type_itself} AS i \
-         CROSS JOIN LATERAL pg_catalog.ts_stat(CASE WHEN i.identity IS NOT NULL THEN {of_base} END) AS b \
+         CROSS JOIN LATERAL pg_catalog.ts_stat(CASE WHEN {may_use} THEN {of_base} END) AS b \
          CROSS JOIN LATERAL {base} AS u \
-         LEFT JOIN LATERAL pg_catalog.ts_stat(CASE WHEN {is_array} THEN {of_element} END) AS e ON true \
-         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE t.oid OPERATOR(pg_catalog.=) o.oid)"
+         LEFT JOIN LATERAL pg_catalog.ts_stat(\
+         CASE WHEN {is_array} AND {may_use_base} THEN {of_element} END) AS e ON true \
+         WHERE ({may_use_base} OR NOT {is_array}) \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE t.oid OPERATOR(pg_catalog.=) o.oid)"
     )
 }
 
@@ -224,7 +233,7 @@ impl TypesAsked {
         let is_alone = matches!(self.step, Step::Asking | Step::AskingRealm);
         self.sets_by_select = one_by_one && is_alone;
         let limit = if self.sets_by_select { LOCK_TIMEOUT_BY_ITSELF } else { LOCK_TIMEOUT };
-        let [back, release] = ROLL_BACK;
+        let [back, release] = WAY_BACK;
         match &self.step {
             Step::Asking => vec![limit.into(), types()],
             Step::AskingBehindSavepoint => {
@@ -245,9 +254,7 @@ impl TypesAsked {
         let asks_realm = matches!(step, Step::AskingBehindSavepoint | Step::AskingRealm);
         let realm = (asks_realm && has_answered && stands).then_some(realm);
         let types = match &refusal {
-            Some(why) if !has_answered => Err(TypesRefused {
-                lasts: why.code.starts_with("42") || why.code.starts_with("0A"),
-            }),
+            Some(why) if !has_answered => Err(TypesRefused { lasts: is_lasting(&why.code) }),
             _ => Ok(types),
         };
         let outcome = match (step, refusal) {
@@ -306,9 +313,47 @@ impl RefusedInTransaction {
     }
 }
 
+/// In front of the first question between statements of a user's, outside of a transaction block:
+/// how long the user's statements wait for a lock, and whether the role may ask. Even that one reads
+/// `pg_type`. SHOW does not.
+pub(in crate::connection) const FIRST: [&str; 3] =
+    ["SHOW lock_timeout", LOCK_TIMEOUT_BY_ITSELF, RIGHT];
+
+/// The statements of a question that stands between statements of a user's in a transaction block.
+pub(in crate::connection) fn behind_savepoint(question: String) -> [Cow<'static, str>; 5] {
+    let [back, release] = WAY_BACK;
+    [SAVEPOINT.into(), LOCK_TIMEOUT.into(), question.into(), back.into(), release.into()]
+}
+
+/// The same outside of a block, where there is no savepoint: the question, if there is one, and what
+/// sets the user's `lock_timeout` again.
+pub(in crate::connection) fn bounded(
+    question: Option<String>,
+    lock_timeout: &str,
+) -> Vec<Cow<'static, str>> {
+    let restored =
+        format!("SELECT pg_catalog.set_config('lock_timeout', '{lock_timeout}', true)").into();
+    let asked = question.map(|question| [LOCK_TIMEOUT_BY_ITSELF.into(), question.into()]);
+    asked.into_iter().flatten().chain([restored]).collect()
+}
+
+/// The user's `lock_timeout`, by a row of the answer to SHOW. A server has a number and a unit.
+pub(in crate::connection) fn shown(body: &[u8]) -> Option<&str> {
+    check_data_row(body, 1).ok()?;
+    let value = std::str::from_utf8(fields(body).next()??).ok()?;
+    let is_time = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_time.then_some(value)
+}
+
 /// Whether a row of the answer to [`RIGHT`] grants the right.
 pub(in crate::connection) fn grants(body: &[u8]) -> bool {
     check_data_row(body, 1).is_ok() && fields(body).next() == Some(Some(b"t"))
+}
+
+/// Whether a role that was refused with this code would be refused again: it lacks a right, or the
+/// server has no such catalog.
+pub(in crate::connection) fn is_lasting(code: &str) -> bool {
+    code.starts_with("42") || code.starts_with("0A")
 }
 
 pub(in crate::connection) fn read(body: &[u8]) -> Option<(u32, UserType)> {

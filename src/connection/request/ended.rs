@@ -39,6 +39,12 @@ pub(in crate::connection) enum Ended {
     EncodeError {
         error: Error,
     },
+    /// A server was kept from describing the types in the results of a script's next statement,
+    /// which has not run. The transaction goes on.
+    Untold {
+        /// Statements in front of it have completed.
+        had_results: bool,
+    },
     /// The answer took more memory than it may.
     TooLarge {
         why: TooLarge,
@@ -58,6 +64,8 @@ pub(in crate::connection) enum Ended {
         check_failed: bool,
         /// The role has no right to read types, which were asked for between the text's statements.
         types_refused: bool,
+        /// The pool's own question for types was refused, and no statement of the caller's.
+        question_refused: bool,
         /// The server had accepted the Parse message before it refused.
         parsed: bool,
         /// Statements in front of the refused one have completed.

@@ -5,6 +5,7 @@
 //! Describing: Parse ▶ ParameterDescription ▶ Describe ▶ Complete
 //! Prepared:   Bind ▶ Execute ▶ Complete; with a pooler ParameterDescription ▶ Describe ▶ Bind ...
 //! Steps:      Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Parse ▶ ... ▶ Complete
+//!             Describe ▶ Types ▶ Bind; Types ▶ Undoing ▶ Types, where the question is refused
 //! Script:     Execute ▶ Execute ▶ ... (the simple protocol says nothing of Parse and Bind)
 //! Execute ▶ Copy ▶ Execute: a COPY to standard output, whose data is dropped.
 //! ErrorResponse leads from each step to Refused. ReadyForQuery ends Complete, Refused and a script.
@@ -14,13 +15,14 @@
 //! An answer is held here until ReadyForQuery: before that, a write is not committed (a deferred
 //! constraint can fail after CommandComplete), and a fence may go unnoticed.
 
+mod ending;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;
 
 use super::command::CommandTag;
 use super::flight::is_of_text;
-use super::held::{Held, Unrun};
 use super::prelude::Prelude;
 use super::rows::{Rows, TooLarge};
 use super::step::{Sending, Step};
@@ -35,9 +37,9 @@ pub(in crate::connection) use crate::connection::request::flight::{
 use crate::connection::session::settings::fails_check;
 use crate::connection::statement::prepared::Moment;
 use crate::connection::statement::script::Copied;
-use crate::connection::statement::staleness::{INSUFFICIENT_PRIVILEGE, Relies, staleness};
 use crate::connection::statement::{Description, StatementId};
 use crate::protocol::backend::{BackendMessage, Field};
+use crate::protocol::frontend;
 use crate::types::{Shape, Verbatim};
 
 mod row_messages;
@@ -200,6 +202,14 @@ impl Exchange {
         use BackendMessage as M;
         match (self.step, &mut self.flight, message) {
             (Step::Refused, _, message) => return Err(self.unexpected(message.name())),
+            (Step::Types, Flight::Steps(steps), M::ErrorResponse(fields))
+                if steps.is_undone(&fields) =>
+            {
+                steps.refuse(&fields);
+                self.refusal = Some(fields);
+                self.step = Step::Undoing;
+                return Ok(Progress::Step);
+            }
             (_, flight, M::ErrorResponse(mut fields)) => {
                 self.refused_at = self.step;
                 if let Flight::Steps(steps) = flight
@@ -242,6 +252,9 @@ impl Exchange {
             (Step::Describe, _, M::NoData) => return Ok(self.describe(None)),
             (Step::Types, _, M::ParseComplete | M::BindComplete) => {}
             (Step::Types, Flight::Steps(steps), M::CommandComplete(_)) => {
+                if !steps.is_answered() {
+                    return Ok(Progress::Nothing);
+                }
                 let types = steps.take_types();
                 types.iter().for_each(|(oid, known)| self.verbatim.add(*oid, known));
                 self.step = match steps.answered(&types) {
@@ -357,6 +370,7 @@ impl Exchange {
             }
             Flight::Steps(steps) => {
                 self.step = if steps.has_ended() { Step::Complete } else { Step::Parse };
+                steps.completed();
                 let shape = self.shape.take();
                 shape.map(|shape| match steps.held_mut() {
                     Some(held) => held.name_types(shape),
@@ -404,10 +418,11 @@ impl Exchange {
                 match self.step {
                     Step::Bind => steps.run(shape, out)?,
                     Step::Types => steps.ask(out)?,
+                    Step::Undoing => frontend::sync(out)?,
                     Step::Parse => steps.again(out)?,
                     _ => steps.end(out)?,
                 }
-                if steps.held_mut().is_some_and(|held| held.is_unrun()) {
+                if steps.is_unrun() && steps.has_ended() {
                     self.step = Step::Complete;
                 }
                 Ok(())
@@ -473,67 +488,6 @@ impl Exchange {
             Flight::Prepared { name, .. } => Some(name),
             Flight::Parsing(parsing) => parsing.name.as_ref(),
             _ => None,
-        }
-    }
-
-    /// Returns the result of the request, now that ReadyForQuery has come. This does not move the
-    /// exchange, because it is the largest value in the pipeline.
-    pub(in crate::connection) fn finish(&mut self) -> Ended {
-        let is_refused = self.refusal.is_some();
-        if let Some(copied) = self.copied
-            && (copied != Copied::ToStdout || !is_refused)
-        {
-            let may_have_committed = matches!(self.begun, Some(Sending::Steps { has_left: true }));
-            let is_undone = is_refused && !self.committed && !may_have_committed;
-            return Ended::Copied { copied, is_undone };
-        }
-        if let Some(fields) = self.refusal.take() {
-            let relies = match &self.flight {
-                Flight::Parsing(parsing) => parsing.relies,
-                Flight::Prepared { relies, .. } => *relies,
-                Flight::Steps(steps) => steps.relies(),
-                Flight::Describing { .. } | Flight::Script { .. } | Flight::Prelude => Relies::No,
-            };
-            return Ended::Refused {
-                staleness: staleness(&fields, self.refused_at, relies),
-                check_failed: self.check_failed,
-                types_refused: self.refused_at == Step::Types
-                    && fields.code == INSUFFICIENT_PRIVILEGE,
-                parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
-                had_results: self.has_completed,
-                committed: self.committed,
-                began: self.began,
-                begun: self.begun,
-                fields,
-            };
-        }
-        if let Some(why) = self.too_large.take() {
-            let has_run = !matches!(self.flight, Flight::Describing { .. });
-            return Ended::TooLarge { why, has_run };
-        }
-        match &mut self.flight {
-            Flight::Describing { description, .. } => {
-                return Ended::Described { description: description.take() };
-            }
-            Flight::Prelude => return Ended::Described { description: None },
-            Flight::Steps(steps) => match steps.held_mut().and_then(Held::take_unrun) {
-                Some(Unrun::LacksType) => return Ended::Unreadable { is_text: false },
-                Some(Unrun::EncodeError(error)) => return Ended::EncodeError { error },
-                None => {}
-            },
-            _ => {}
-        }
-        if self.guesses
-            && let (Some(shape), Some(asked)) = (&self.shape, self.flight.asked_like())
-        {
-            let is_text = !self.reads_text && shape.has_text_unlike(asked);
-            if is_text || shape.is_unreadable() {
-                return Ended::Unreadable { is_text };
-            }
-        }
-        Ended::Completed {
-            results: std::mem::take(&mut self.results),
-            unreplicated: self.unreplicated,
         }
     }
 

@@ -14,11 +14,9 @@ use crate::connection::introspection::lineage::Place;
 use crate::connection::introspection::role::{Role, is_refusal};
 use crate::connection::introspection::user_types::TypesAsked;
 use crate::connection::statement::StatementId;
+use crate::connection::statement::staleness::QUERY_CANCELED;
 use crate::connection::{Connection, RequestToken, State};
 use crate::protocol::backend::BackendMessage;
-
-/// `query_canceled`.
-const QUERY_CANCELED: &str = "57014";
 
 pub(in crate::connection) type Pipeline = VecDeque<Item>;
 

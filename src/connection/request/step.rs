@@ -11,6 +11,9 @@ pub(in crate::connection) enum Step {
     Describe,
     /// A message of the answer about types, which are asked for between two statements.
     Types,
+    /// A question for types was refused behind its savepoint: the end of the transaction's failure
+    /// follows.
+    Undoing,
     Bind,
     Execute,
     /// A message of a COPY to standard output, up to its CopyDone.
@@ -30,7 +33,7 @@ impl Step {
             Self::Bind => "BindComplete",
             Self::Execute => "a row or CommandComplete",
             Self::Copy => "CopyData or CopyDone",
-            Self::Complete | Self::Refused => "ReadyForQuery",
+            Self::Complete | Self::Refused | Self::Undoing => "ReadyForQuery",
         }
     }
 }

@@ -17,6 +17,7 @@
 //! are several. For DO and CALL, PostgreSQL before 18 does not notice that, so their code may
 //! commit. This is remembered.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,11 +28,12 @@ use super::held::Held;
 use super::prelude::Prelude;
 use super::step::Step;
 use crate::base::{Error, ServerFields};
-use crate::connection::introspection::user_types::{self, UserTypes};
+use crate::connection::introspection::user_types::{self, UserTypes, WAY_BACK};
 use crate::connection::statement::Statement;
+use crate::connection::statement::control::{block_behind, is_control};
 use crate::connection::statement::halfway::Halfway;
-use crate::connection::statement::script::{is_control, parts};
-use crate::connection::statement::staleness::Relies;
+use crate::connection::statement::script::parts;
+use crate::connection::statement::staleness::{QUERY_CANCELED, Relies};
 use crate::protocol::{Format, frontend};
 use crate::types::{Column, Shape};
 
@@ -47,13 +49,22 @@ pub(in crate::connection) struct Steps {
     /// A statement before that one may have committed something.
     has_left: bool,
     phase: Phase,
-    /// Whether the role may read types. A refusal would end the open transaction.
+    /// A transaction block is open, in which a savepoint can stand.
+    is_in_block: bool,
+    /// Whether the role may read types. Outside of a block a refusal would undo all statements.
     right: Right,
+    /// The user's `lock_timeout`, which is set again behind each question outside of a block.
+    lock_timeout: String,
     /// The user-made types that were asked for, which of them by the last question, and what the
     /// server has said of them.
     asked: Vec<u32>,
     asking: Range<usize>,
     question: Question,
+    /// How many of its statements have no answer yet.
+    unanswered: usize,
+    /// How often a server was kept from answering, and whether by the last question.
+    refusals: u8,
+    is_refused: bool,
     types: UserTypes,
     /// Where it is no script, but a single statement.
     held: Option<Box<Held>>,
@@ -77,6 +88,7 @@ enum Right {
         has: bool,
     },
     Granted,
+    /// In a transaction block, or once the user's `lock_timeout` was set again.
     Denied,
 }
 
@@ -87,6 +99,9 @@ enum Question {
     /// The catalog has lacked a type, which may be newer than the snapshot of the transaction.
     ToParser,
 }
+
+/// How often a server is asked for types while something keeps it from answering.
+const MOST_QUESTIONS: u8 = 3;
 
 /// What follows after an answer about types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,10 +145,15 @@ impl Steps {
             running: (0..0, Halfway::Never),
             has_left: false,
             phase: Phase::Waiting,
+            is_in_block: false,
             right: Right::Unknown,
+            lock_timeout: "0".to_owned(),
             asked: Vec::new(),
             asking: 0..0,
             question: Question::ToCatalog,
+            unanswered: 0,
+            refusals: 0,
+            is_refused: false,
             types: Vec::new(),
             held,
         }
@@ -151,8 +171,13 @@ impl Steps {
     }
 
     /// Sends the first step, once everything that was sent before is answered.
-    pub(in crate::connection) fn begin(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+    pub(in crate::connection) fn begin(
+        &mut self,
+        is_in_block: bool,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
         self.phase = Phase::UnderWay;
+        self.is_in_block = is_in_block;
         self.prelude().write(out)?;
         self.describe_next(out)
     }
@@ -206,44 +231,113 @@ impl Steps {
         self.asked.extend(unresolved);
         self.asking = start..self.asked.len();
         self.question = Question::ToCatalog;
+        self.refusals = 0;
+        // A statement may have changed the user's `lock_timeout`.
+        self.right = Right::Unknown;
         !self.asking.is_empty()
     }
 
-    /// Asks for the types, in place of running the statement that was described. The first question
-    /// is whether the role may ask.
+    /// Asks for the types, in place of running the statement that was described. Outside of a
+    /// transaction block the first question is whether the role may ask.
     pub(in crate::connection) fn ask(&mut self, out: &mut BytesMut) -> Result<(), Error> {
-        if self.right == Right::Unknown {
-            self.right = Right::Asked { has: false };
-            frontend::parse(out, "", user_types::RIGHT, &[])?;
-        } else {
-            let oids = self.asked.get(self.asking.clone()).unwrap_or_default();
-            let question = match self.question {
-                Question::ToCatalog => user_types::question(oids),
-                Question::ToParser => user_types::newer_question(oids),
-            };
-            frontend::parse(out, "", &question, &[])?;
+        let oids = self.asked.get(self.asking.clone()).unwrap_or_default();
+        let question = match self.question {
+            Question::ToCatalog => user_types::question(oids),
+            Question::ToParser => user_types::newer_question(oids),
+        };
+        if self.is_in_block {
+            return self.ask_all(&user_types::behind_savepoint(question), out);
         }
-        run_unnamed(&[], out)?;
+        let question = match self.right {
+            Right::Unknown => {
+                self.right = Right::Asked { has: false };
+                return self.ask_all(&user_types::FIRST.map(Cow::Borrowed), out);
+            }
+            Right::Granted => Some(question),
+            Right::Asked { .. } | Right::Denied => None,
+        };
+        let statements = user_types::bounded(question, &self.lock_timeout);
+        self.ask_all(&statements, out)
+    }
+
+    fn ask_all(
+        &mut self,
+        statements: &[Cow<'static, str>],
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        self.unanswered = statements.len();
+        for statement in statements {
+            frontend::parse(out, "", statement, &[])?;
+            run_unnamed(&[], out)?;
+        }
         frontend::flush(out)
     }
 
     /// Takes a row of the answer. A row that makes no sense is dropped.
     pub(in crate::connection) fn row(&mut self, body: &[u8]) {
-        if let Right::Asked { has } = &mut self.right {
-            *has = user_types::grants(body);
-        } else if self.types.len() < self.asked.len()
-            && let Some(known) = user_types::read(body)
-        {
-            self.types.push(known);
+        match (&mut self.right, self.unanswered) {
+            (Right::Asked { has }, 1) => *has = user_types::grants(body),
+            (Right::Asked { .. }, left) if left == user_types::FIRST.len() => {
+                if let Some(shown) = user_types::shown(body) {
+                    shown.clone_into(&mut self.lock_timeout);
+                }
+            }
+            (Right::Asked { .. }, _) => {}
+            _ if self.types.len() < self.asked.len() => {
+                self.types.extend(user_types::read(body));
+            }
+            _ => {}
         }
+    }
+
+    /// One of the question's statements is answered. Returns whether all are.
+    pub(in crate::connection) fn is_answered(&mut self) -> bool {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.unanswered == 0
+    }
+
+    /// Whether a question that a server has refused is undone with its savepoint. A cancel may be
+    /// the caller's own. The way back, which may be refused too, has no savepoint.
+    pub(in crate::connection) fn is_undone(&self, refused: &ServerFields) -> bool {
+        self.is_in_block && !self.is_refused && refused.code != QUERY_CANCELED
+    }
+
+    /// A question was refused behind its savepoint.
+    pub(in crate::connection) fn refuse(&mut self, refused: &ServerFields) {
+        (self.is_refused, self.refusals) = (true, self.refusals.saturating_add(1));
+        if self.question == Question::ToCatalog && user_types::is_lasting(&refused.code) {
+            self.right = Right::Denied;
+        }
+    }
+
+    /// Rolls back to the savepoint in front of the question. The server has answered the Sync behind
+    /// it.
+    pub(in crate::connection) fn undo(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        self.ask_all(&WAY_BACK.map(Cow::Borrowed), out)
     }
 
     /// The answer is complete: to the question for the right, or for the types, of which it has
     /// these.
     pub(in crate::connection) fn answered(&mut self, types: &UserTypes) -> Next {
-        let Right::Asked { has } = self.right else { return self.asked_for_types(types) };
-        self.right = if has { Right::Granted } else { Right::Denied };
-        if has { Next::Types } else { Next::Statement }
+        if std::mem::take(&mut self.is_refused) {
+            self.question = Question::ToCatalog;
+            let asks_again = self.right != Right::Denied && self.refusals < MOST_QUESTIONS;
+            return if asks_again { Next::Types } else { Next::Statement };
+        }
+        match self.right {
+            Right::Asked { has } => {
+                self.right = if has { Right::Granted } else { Right::Denied };
+                Next::Types
+            }
+            Right::Denied => Next::Statement,
+            Right::Unknown | Right::Granted => self.asked_for_types(types),
+        }
+    }
+
+    /// Whether the statement does not run, since a server was kept from telling the types of its
+    /// results each time.
+    pub(in crate::connection) fn is_untold(&self) -> bool {
+        self.refusals >= MOST_QUESTIONS && self.right != Right::Denied
     }
 
     fn asked_for_types(&mut self, types: &UserTypes) -> Next {
@@ -264,7 +358,8 @@ impl Steps {
 
     pub(in crate::connection) fn take_types(&mut self) -> UserTypes {
         let types = std::mem::take(&mut self.types);
-        if let Some(held) = self.held.as_mut().filter(|_| self.right == Right::Granted) {
+        let is_of_types = self.right == Right::Granted;
+        if let Some(held) = self.held.as_mut().filter(|_| is_of_types) {
             held.add_types(self.asked.get(self.asking.clone()).unwrap_or_default(), &types);
         }
         types
@@ -287,18 +382,35 @@ impl Steps {
 
     /// Describes the statement once more, by the types that are known now.
     pub(in crate::connection) fn again(&mut self, out: &mut BytesMut) -> Result<(), Error> {
-        if self.held.as_ref().is_some_and(|held| held.is_unrun()) {
+        if self.is_unrun() {
             return self.end(out);
         }
         self.left.push_front(self.described.clone());
         self.describe_next(out)
     }
 
+    /// Whether the statement that was described does not run.
+    pub(in crate::connection) fn is_unrun(&self) -> bool {
+        self.is_untold() || self.held.as_ref().is_some_and(|held| held.is_unrun())
+    }
+
+    /// A statement has completed.
+    pub(in crate::connection) fn completed(&mut self) {
+        let text = self.sql.get(self.running.0.clone()).unwrap_or_default();
+        self.is_in_block = block_behind(text).unwrap_or(self.is_in_block);
+    }
+
     /// Sends the Sync: no further statement runs.
     pub(in crate::connection) fn end(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        let has_ended = self.has_ended();
+        self.stop();
+        if has_ended { Ok(()) } else { frontend::sync(out) }
+    }
+
+    /// The Sync was sent.
+    pub(in crate::connection) fn stop(&mut self) {
         self.left.clear();
-        let before = std::mem::replace(&mut self.phase, Phase::Ended);
-        if before == Phase::Ended { Ok(()) } else { frontend::sync(out) }
+        self.phase = Phase::Ended;
     }
 
     pub(in crate::connection) fn has_ended(&self) -> bool {

@@ -54,6 +54,10 @@ impl Session {
                 let error = error.with_outcome(Outcome::NotSent);
                 Answer::Refused { error, remedy: Remedy::Nothing }
             }
+            Ended::Untold { had_results } => {
+                let error = untold(had_results);
+                Answer::Refused { error, remedy: Remedy::Nothing }
+            }
             Ended::TooLarge { why, has_run } => {
                 // Its command tags were dropped with its rows.
                 if let Some(Statement { session_effects, .. }) = shared.statements.get(id) {
@@ -100,6 +104,7 @@ impl Session {
                 staleness,
                 check_failed,
                 types_refused,
+                question_refused,
                 parsed,
                 had_results,
                 committed,
@@ -135,7 +140,7 @@ impl Session {
                     statement.form = Form::Undescribed;
                 }
                 let remedy = match staleness {
-                    Staleness::No if check_failed || types_refused => Remedy::Anew,
+                    Staleness::No if check_failed || question_refused => Remedy::Anew,
                     Staleness::No => Remedy::Nothing,
                     Staleness::Types => Remedy::DescribeFirst,
                     _ => Remedy::Anew,
@@ -170,6 +175,7 @@ impl Session {
                     false => Outcome::NotCommitted,
                 };
                 let error = Error::database(*fields).with_outcome(outcome);
+                let error = if question_refused { error.with_hint(QUESTION) } else { error };
                 Answer::Refused { error, remedy }
             }
         }
@@ -236,6 +242,18 @@ impl Session {
             in_transaction = false;
         }
     }
+}
+
+/// The hint if a server has refused no statement of the caller's.
+const QUESTION: &str = "the server refused the pool's own question for the users' types in the answer, which waits for \
+                        no lock on pg_type for longer than 500 ms";
+
+/// The error of a script whose next statement has results that can't be read for the moment.
+fn untold(had_results: bool) -> Error {
+    let message = "the answer can't be read, as a lock or a time limit kept the server each time from describing its \
+                   types: the statement that returns it has not run";
+    let outcome = if had_results { Outcome::Unknown } else { Outcome::NotCommitted };
+    Error::new(ErrorClass::Protocol, "HYPERION_UNREADABLE_VALUE", message).with_outcome(outcome)
 }
 
 /// The error that a server gives to any statement in a failed transaction, for when it was not

@@ -400,6 +400,7 @@ impl Session {
                 self.never_handed_on = was_never_handed_on(&fields);
                 Err(Error::database(*fields))
             }
+            M::ReadyForQuery(status) if self.undoes_question(status, out)? => Ok(()),
             M::ReadyForQuery(status) => self.ready(now, status, shared, events, (sent, out)),
             message => self.answer(now, message, shared, sent, out),
         }
@@ -484,10 +485,7 @@ impl Session {
             Some(Kind::Reset { step: ResetStep::Due | ResetStep::Restoring }) => {
                 return Err(unexpected("ReadyForQuery"));
             }
-            Some(
-                Kind::Barrier { .. } | Kind::Reset { .. } | Kind::Place { .. } | Kind::Types(_),
-            )
-            | None => {}
+            _ => {}
         }
         let Some(mut item) = self.pipeline.pop_front() else {
             return Err(unexpected("ReadyForQuery"));

@@ -12,6 +12,7 @@ use crate::connection::request::steps::Steps;
 use crate::connection::statement::script::Copied;
 use crate::connection::statement::{Statement, Statements};
 use crate::connection::{Request, Shared};
+use crate::protocol::backend::TransactionStatus;
 use crate::protocol::frontend;
 
 impl Session {
@@ -58,15 +59,29 @@ impl Session {
 
     /// Sends the first step of a script, once nothing unanswered stands in front of it.
     pub(super) fn begin_steps(&mut self, sent: u64, out: &mut BytesMut) -> Result<(), Error> {
+        let is_in_block = self.status == TransactionStatus::InTransaction;
         if let Some(Item { kind: Kind::Request { exchange, .. }, start, .. }) =
             self.pipeline.front_mut()
             && let Flight::Steps(steps) = &mut exchange.flight
             && steps.is_waiting()
         {
             *start = sent + out.len() as u64;
-            steps.begin(out)?;
+            steps.begin(is_in_block, out)?;
         }
         Ok(())
+    }
+
+    /// Whether the server is ready for the way back from a question for types that it has refused
+    /// between two statements.
+    pub(super) fn undoes_question(
+        &mut self,
+        status: TransactionStatus,
+        out: &mut BytesMut,
+    ) -> Result<bool, Error> {
+        match self.pipeline.front_mut().map(|item| &mut item.kind) {
+            Some(Kind::Request { exchange, .. }) => exchange.undo_question(status, out),
+            _ => Ok(false),
+        }
     }
 
     /// Sends the next step after a statement of a script was described or refused.

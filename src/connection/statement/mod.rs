@@ -4,6 +4,7 @@
 //! prepares and runs the statement in one flight, and follows the description that its own server
 //! returns there. A description from another connection is only a hint for that one flight.
 
+pub(in crate::connection) mod control;
 pub(in crate::connection) mod creating;
 mod description;
 pub(in crate::connection) mod effect;

@@ -2,6 +2,7 @@
 //! many there are, which of them begin and end transactions, and whether this client does not
 //! support one.
 
+use super::control::Control;
 use super::halfway::Halfway;
 use super::lexer::{NONE, SqlToken, SqlTokens, contains_ignoring_case, first_tokens, tokens};
 use crate::base::{Error, ErrorClass, Outcome};
@@ -171,50 +172,6 @@ impl Script {
     }
 }
 
-/// The effect of a statement on the transaction that it is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Control {
-    None,
-    Begin,
-    Commit { chain: bool },
-    Rollback { chain: bool },
-    CommitPrepared,
-    PrepareTransaction,
-}
-
-impl Control {
-    fn of(statement: &str) -> Self {
-        let [first, second, third, fourth] = first_tokens::<4>(statement);
-        let (behind, last) =
-            if second.is_any(&["work", "transaction"]) { (third, fourth) } else { (second, third) };
-        let chain = behind.is_word("and") && last.is_word("chain");
-        if first.is_word("begin") || (first.is_word("start") && second.is_word("transaction")) {
-            Self::Begin
-        } else if first.is_word("commit") && second.is_word("prepared") {
-            Self::CommitPrepared
-        } else if first.is_any(&["commit", "end"]) {
-            Self::Commit { chain }
-        } else if first.is_word("prepare")
-            && second.is_word("transaction")
-            && matches!(third, SqlToken::Text { .. })
-        {
-            // A prepared statement may have this name.
-            Self::PrepareTransaction
-        } else if first.is_any(&["rollback", "abort"])
-            && !second.is_word("prepared")
-            && !behind.is_word("to")
-        {
-            Self::Rollback { chain }
-        } else {
-            Self::None
-        }
-    }
-
-    fn moves(self) -> bool {
-        !matches!(self, Self::None | Self::CommitPrepared)
-    }
-}
-
 /// Whether the server accepts the statement in a failed transaction, because it ends the
 /// transaction or a part of it.
 pub(in crate::connection) fn is_end(statement: &str) -> bool {
@@ -229,11 +186,6 @@ pub(in crate::connection) fn is_framed(script: &str) -> bool {
     let [Control::Begin, inner @ .., last] = &controls[..] else { return false };
     matches!(last, Control::Commit { chain: false } | Control::Rollback { chain: false })
         && inner.iter().all(|control| *control == Control::None)
-}
-
-/// Whether a statement ends a transaction, or begins one.
-pub(in crate::connection) fn is_control(statement: &str) -> bool {
-    Control::of(statement).moves()
 }
 
 fn unfit(statement: &str) -> Option<Unfit> {

@@ -92,6 +92,7 @@ pub(in crate::connection) fn staleness(
 }
 
 pub(in crate::connection) const INSUFFICIENT_PRIVILEGE: &str = "42501";
+pub(in crate::connection) const QUERY_CANCELED: &str = "57014";
 
 /// Whether a server that refused with this code may answer the same request another time: the error
 /// is about the transaction's state, a serialization failure, resources, locks, cancels, shutdowns,

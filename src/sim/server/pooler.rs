@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::states::Amid;
 use crate::sim::messages::text;
 
 #[derive(Debug, Default)]
@@ -49,7 +50,7 @@ impl super::Session {
     pub(super) fn is_part(&mut self, tag: u8, body: &[u8]) -> bool {
         let sql = if tag == b'P' { text(text(body).1).0 } else { "" };
         let begins = sql.contains("lock_timeout") || sql.contains("SAVEPOINT hyperion_types");
-        let is_part = begins || !self.parts.is_empty();
+        let is_part = (begins && self.amid != Amid::Steps) || !self.parts.is_empty();
         if is_part && tag == b'P' {
             self.parts.push(sql.to_owned());
         }

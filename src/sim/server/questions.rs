@@ -1,13 +1,15 @@
 //! The pool's own questions: where the host stands, what types there are, and which role it has.
 //! Also how the pool sets again what was named at the login.
 
+use super::states::Amid;
 use super::{CANCELED, Server, Session, Transaction, ZONE};
 use crate::connection::Role;
 use crate::sim::messages::{complete, message, row_of, write_realm, write_role};
 
 /// Whether it is asked in the extended protocol too.
 pub(super) fn is_question(sql: &str) -> bool {
-    const OTHERS: [&str; 3] = ["pg_backend_pid()", "pg_is_in_recovery()", "set_config(E'TimeZone'"];
+    const OTHERS: [&str; 4] =
+        ["pg_backend_pid()", "pg_is_in_recovery()", "set_config(E'TimeZone'", "SHOW lock_timeout"];
     let asks_types = sql.contains("pg_catalog.pg_type");
     OTHERS.iter().any(|other| sql.contains(other))
         || asks_types && !sql.contains("FROM pg_catalog.pg_database")
@@ -16,8 +18,9 @@ pub(super) fn is_question(sql: &str) -> bool {
 impl Server {
     /// A table and its type are made anew, unless a session has the table locked.
     pub(super) fn make_types_anew(&mut self) {
-        let has_table =
-            |session: &Session| session.is_amid || session.transaction != Transaction::None;
+        let has_table = |session: &Session| {
+            session.amid != Amid::Nothing || session.transaction != Transaction::None
+        };
         if self.is_restless && !self.sessions.values().any(has_table) {
             self.mood_oid += 1;
         }
@@ -46,6 +49,9 @@ impl Server {
             // A pooler makes up the number in its key, which is 1.
             row_of(&[Some(if self.is_pooled { "2" } else { "1" })], out);
             complete("SELECT 1", out);
+        } else if sql == "SHOW lock_timeout" {
+            row_of(&[Some("0")], out);
+            complete("SHOW", out);
         } else if sql.contains("has_table_privilege") {
             row_of(&[Some(if self.answers_types { "t" } else { "f" })], out);
             complete("SELECT 1", out);

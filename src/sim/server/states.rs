@@ -29,6 +29,25 @@ pub(super) enum Sleep {
     Over,
 }
 
+/// What a session has received since its last Sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Amid {
+    Nothing,
+    Messages,
+    /// A Flush was among them: its statements come one by one.
+    Steps,
+}
+
+impl Amid {
+    pub(super) fn behind(self, tag: u8) -> Self {
+        match (tag, self) {
+            (0 | b'S' | b'Q', _) => Self::Nothing,
+            (b'H', _) | (_, Self::Steps) => Self::Steps,
+            _ => Self::Messages,
+        }
+    }
+}
+
 /// Why a session stops reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
