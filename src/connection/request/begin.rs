@@ -21,8 +21,8 @@ impl Isolation {
     }
 }
 
-/// The modes of a BEGIN. `READ WRITE` is not offered: a transaction that states it can write
-/// although the primary is fenced.
+/// The modes of a BEGIN. `READ WRITE` is not offered, because a transaction that states it can
+/// write even if the primary is fenced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Begin {
     /// `None` leaves the level to `default_transaction_isolation`.

@@ -16,7 +16,7 @@ impl CommandTag {
     pub const EMPTY: Self = Self { name: Cow::Borrowed(""), count: None };
 
     /// `INSERT 0 5` is an INSERT of 5 rows, `SELECT 3` is a SELECT of 3 rows, and `CREATE TABLE`
-    /// has no count. A count that does not fit 64 bits is taken for none.
+    /// has no count. A count that does not fit in 64 bits counts as none.
     pub fn parse(tag: &str) -> Self {
         let Some((words, last)) = tag.rsplit_once(' ') else {
             return Self { name: name_of(tag), count: None };
@@ -38,7 +38,7 @@ impl CommandTag {
     }
 
     /// Whether the command commits the statements before it, or itself. Otherwise the statements of
-    /// one text are a single transaction, which the server rolls back if one of them fails
+    /// one text are a single transaction, and if one of them fails, the server rolls it back
     /// (PostgreSQL manual, 55.2.2.1).
     pub(in crate::connection) fn commits(&self) -> bool {
         const NAMES: [&str; 12] = [

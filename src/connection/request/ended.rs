@@ -25,14 +25,14 @@ pub(in crate::connection) enum Ended {
         results: Vec<StatementResult>,
         unreplicated: bool,
     },
-    /// The part that had to come first is answered, and the statement has not run.
+    /// The question that had to come first is answered. The statement itself has not run.
     Described {
         description: Option<Arc<Description>>,
     },
-    /// A read with a column in a format that this client can't read: the column has another type by
-    /// now.
+    /// A read has a column in a format that this client can't read, because the column has another
+    /// type by now.
     Unreadable {
-        /// The column came as text whose form the session's settings decide.
+        /// The column came as text whose form depends on the session's settings.
         is_text: bool,
     },
     /// A value does not fit its parameter, whose type was described in the same transaction.
@@ -53,26 +53,26 @@ pub(in crate::connection) enum Ended {
     /// The text contained a COPY to or from this client, which is not supported.
     Copied {
         copied: Copied,
-        /// The server refused the text, and has undone the statements in front of the COPY.
+        /// The server refused the text, and has undone the statements before the COPY.
         is_undone: bool,
     },
     Refused {
         fields: Box<ServerFields>,
         staleness: Staleness,
-        /// The check in front of the statement failed: the session's settings give values another
-        /// text than this client reads. The statement has not run.
+        /// The check before the statement failed: the session's settings give values another text
+        /// than this client reads. The statement has not run.
         check_failed: bool,
-        /// The role has no right to read types, which were asked for between the text's statements.
+        /// The role has no right to read types, for which the client asked between the statements.
         types_refused: bool,
         /// The pool's own question for types was refused, and no statement of the caller's.
         question_refused: bool,
         /// The server had accepted the Parse message before it refused.
         parsed: bool,
-        /// Statements in front of the refused one have completed.
+        /// Statements before the refused one have completed.
         had_results: bool,
         /// One of these statements has committed. The others are undone with the refused one.
         committed: bool,
-        /// One of these statements has begun a transaction, so a commit was made outside of it.
+        /// One of these statements has begun a transaction, so a commit was made outside it.
         began: bool,
         /// How the statement was sent, if the server had begun to run it.
         begun: Option<Sending>,

@@ -12,7 +12,7 @@
 //! The answers to a prelude come before all of these.
 //! ```
 //!
-//! An answer is held here until ReadyForQuery: before that, a write is not committed (a deferred
+//! An answer is kept here until ReadyForQuery. Before that, a write is not committed (a deferred
 //! constraint can fail after CommandComplete), and a fence may go unnoticed.
 
 mod ending;
@@ -53,27 +53,27 @@ pub(in crate::connection) struct Exchange {
     pub(in crate::connection) flight: Flight,
     prelude: Prelude,
     step: Step,
-    /// When it was sent, and what names meant at that time.
+    /// When the request was sent, and what names meant at that time.
     pub(in crate::connection) moment: Moment,
     verbatim: Verbatim,
-    /// How to read the rows that come.
+    /// How to read the rows of the present result.
     shape: Option<Arc<Shape>>,
     rows: Rows,
-    /// How many bytes the answers of all its statements take, and how many they may.
+    /// How many bytes the answers of all its statements take, and how many they may take.
     held: usize,
     limit: usize,
-    /// The answer was larger: what has come of it is dropped, and the rest is skipped.
+    /// The answer is too large. What has come of it was dropped, and the rest is skipped.
     too_large: Option<TooLarge>,
     results: Vec<StatementResult>,
-    /// One of its statements has completed, whether or not its result was kept.
+    /// One of the statements has completed, whether or not its result was kept.
     has_completed: bool,
     refusal: Option<Box<ServerFields>>,
     /// The step that was due when the server refused.
     refused_at: Step,
     /// How the statement was sent, if the server refused it after it had begun to run it or an
-    /// earlier one.
+    /// earlier statement.
     begun: Option<Sending>,
-    /// The server refused the check in front of the statement.
+    /// The server refused the check before the statement.
     check_failed: bool,
     /// The server warned that its synchronous standbys had not confirmed a commit.
     unreplicated: bool,
@@ -81,15 +81,15 @@ pub(in crate::connection) struct Exchange {
     pub(in crate::connection) committed: bool,
     /// One of its statements has begun a transaction.
     began: bool,
-    /// A rule returns rows in a text form that this client does not read. They are dropped, as the
-    /// extended protocol would not return them at all.
+    /// A rule returns rows in a text form that this client does not read. The rows are dropped, as
+    /// the extended protocol would not return them at all.
     drops_rows: bool,
-    /// A COPY had this client at its other end.
+    /// A COPY would have transferred data to or from this client.
     copied: Option<Copied>,
-    /// The statement may run twice, and its results were asked for in the formats of a description
-    /// from elsewhere or from a moment ago.
+    /// The statement may run twice, and its results were requested in the formats of an earlier
+    /// description, or of one from another connection.
     guesses: bool,
-    /// Values as text come as this client reads them.
+    /// The session's text is in the forms that this client reads.
     reads_text: bool,
 }
 
@@ -101,8 +101,7 @@ pub(in crate::connection) enum Progress {
     /// The server's description of the statement. [`Exchange::set_description`] continues with the
     /// description that the pool knows now.
     Description(Arc<Description>),
-    /// The server waits for the data of a COPY. This client has none, and the server may send data
-    /// too.
+    /// The server waits for the data of a COPY. This client has none. The server may send data too.
     Copy(Copied),
 }
 
@@ -162,7 +161,7 @@ impl Exchange {
         Arc::new(Shape::with_verbatim(fields, &self.verbatim))
     }
 
-    /// Counts bytes that are to be held, and returns whether they may be.
+    /// Counts bytes that are to be kept, and returns whether they may be kept.
     fn hold(&mut self, bytes: usize) -> bool {
         self.held = self.held.saturating_add(bytes);
         if self.held > self.limit {
@@ -177,7 +176,7 @@ impl Exchange {
         self.results = Vec::new();
     }
 
-    /// Skips a RowDescription that is longer than any server's.
+    /// Skips a RowDescription that is longer than any that a server sends.
     pub(in crate::connection) fn long_description(&mut self) -> Result<(), Error> {
         let is_due = match self.flight {
             Flight::Script { .. } => self.step == Step::Execute,
@@ -275,13 +274,13 @@ impl Exchange {
             (Step::Execute, Flight::Script { reads_text }, M::RowDescription(fields)) => {
                 let is_kept = *reads_text || fields.iter().all(|field| is_of_text(field.type_oid));
                 // A rule may turn one command into several queries. The server does not say where
-                // the first one ends.
+                // the first of them ends.
                 if self.shape.is_some() {
                     self.complete(CommandTag::EMPTY);
                 }
                 self.drops_rows = !is_kept;
                 let shape = self.shape_of(fields);
-                // A script may answer without end even if it returns no rows.
+                // A script may have an endless answer even if it returns no rows.
                 if !self.results.is_empty() {
                     self.hold(shape.weight());
                 }
@@ -310,7 +309,7 @@ impl Exchange {
         Ok(Progress::Nothing)
     }
 
-    /// Whether the server may have begun to run the statement, or the first of several.
+    /// Whether the server may have begun to run the statement, or the first of several statements.
     fn is_at_work(&self) -> bool {
         let is_running = matches!(self.step, Step::Execute | Step::Copy | Step::Complete);
         let begins = !self.prelude.is_pending() && !self.flight.is_preparation();
@@ -318,7 +317,7 @@ impl Exchange {
     }
 
     pub(in crate::connection) fn notice(&mut self, fields: &ServerFields) {
-        // The routine's name is not translated, and the message is.
+        // The routine's name is not translated, unlike the message.
         self.unreplicated |=
             fields.code == "01000" && fields.routine.as_deref() == Some("SyncRepWaitForLSN");
     }
@@ -336,7 +335,7 @@ impl Exchange {
                 self.step = if lacks_types { Step::Types } else { Step::Bind };
                 return Progress::Step;
             }
-            // These never come to a step at which a description is due.
+            // In these flights no description is expected.
             Flight::Prepared { .. } | Flight::Script { .. } | Flight::Prelude => {
                 return Progress::Nothing;
             }
@@ -345,7 +344,7 @@ impl Exchange {
         Progress::Description(Arc::new(Description::new(types, fields, &self.verbatim)))
     }
 
-    /// Takes the description that the pool knows. Equal descriptions are the same object there, so
+    /// Takes the description that the pool knows. Equal descriptions are one object in the pool, so
     /// that the same code builds their rows.
     pub(in crate::connection) fn set_description(&mut self, known: &Arc<Description>) {
         match &mut self.flight {
@@ -384,7 +383,7 @@ impl Exchange {
         };
         self.has_completed = true;
         if self.results.is_empty() {
-            // There is seldom a second result, and a Vec would make room for four.
+            // A second result is rare, and a Vec would make room for four.
             self.results.reserve_exact(1);
         } else {
             self.hold(RESULT_OVERHEAD);
@@ -431,7 +430,7 @@ impl Exchange {
         }
     }
 
-    /// Whether a Sync was sent behind the request.
+    /// Whether a Sync was sent after the request.
     pub(in crate::connection) fn has_synced(&self) -> bool {
         match &self.flight {
             Flight::Script { .. } => false,
@@ -440,7 +439,7 @@ impl Exchange {
         }
     }
 
-    /// Whether the session is being reset in front of the request. If the server refuses that, the
+    /// Whether the session is being reset before the request. If the server refuses the reset, the
     /// request has not run.
     pub(in crate::connection) fn is_resetting(&self) -> bool {
         self.prelude.is_resetting()
@@ -450,12 +449,13 @@ impl Exchange {
         self.prelude.has_reset()
     }
 
-    /// Whether the check in front has shown that text comes as this client reads it.
+    /// Whether the check before the request has shown that text comes in the forms that this client
+    /// reads.
     pub(in crate::connection) fn has_checked(&self) -> bool {
         self.prelude.has_checked()
     }
 
-    /// ReadyForQuery may come only when no other message is due.
+    /// ReadyForQuery may come only when no other message is expected.
     pub(in crate::connection) fn check_finished(&self) -> Result<(), Error> {
         let script = matches!(self.flight, Flight::Script { .. }) && self.shape.is_none();
         match self.step {
@@ -482,7 +482,7 @@ impl Exchange {
         matches!(&self.flight, Flight::Parsing(Parsing { begins: Begins::Description, .. }))
     }
 
-    /// The name of the prepared statement that this request uses, or prepares.
+    /// The name of the prepared statement that this request uses or prepares.
     pub(in crate::connection) fn name(&self) -> Option<&Arc<str>> {
         match &self.flight {
             Flight::Prepared { name, .. } => Some(name),

@@ -1,4 +1,4 @@
-//! How a request was sent, and how far its answer is.
+//! How a request was sent, and how much of its answer has come.
 
 use std::sync::Arc;
 
@@ -10,33 +10,33 @@ use crate::connection::statement::prepared::DescriptionCell;
 use crate::connection::statement::staleness::Relies;
 use crate::types::{Shape, Verbatim};
 
-/// How the request was sent, which decides what the server answers.
+/// How the request was sent. This decides what the server answers.
 #[derive(Debug)]
 pub(in crate::connection) enum Flight {
-    /// The server parses the statement, unless it is prepared already, and describes it before it
-    /// runs.
+    /// The server parses the statement, unless it is already prepared, and describes it before
+    /// running it.
     Parsing(Parsing),
-    /// Only the description is asked for, since a parameter can't be encoded before its type is
+    /// Only the description is requested, since a parameter can't be encoded before its type is
     /// known.
     Describing { parameter_types: Vec<u32>, description: Option<Arc<Description>> },
     /// The statement is prepared on this connection.
     Prepared {
         name: Arc<str>,
         description: DescriptionCell,
-        /// The formats of the results, if it was sent before this connection's description had
-        /// come.
+        /// The formats of the results, if the request was sent before this connection's description
+        /// had come.
         asked: Option<Asked>,
         relies: Relies,
     },
     Script {
-        /// Values come as text that this client reads. If not, the script returns none except of
-        /// text, as far as its own text shows.
+        /// Values come as text that this client reads. If they do not, the script's own text shows
+        /// that it returns only values of type text.
         reads_text: bool,
     },
-    /// A script that is sent one statement after the other.
+    /// A script whose statements are sent one after the other.
     Steps(Box<Steps>),
-    /// Only the prelude of a script. A script is a message of its own, so the prelude can't be sent
-    /// in the same flight.
+    /// Only the prelude of a script. A script is a single message, so the prelude can't be in the
+    /// same flight.
     Prelude,
 }
 
@@ -47,14 +47,14 @@ pub(in crate::connection) struct Terms {
     pub(in crate::connection) verbatim: Verbatim,
     /// How many bytes of memory the answer may take.
     pub(in crate::connection) limit: usize,
-    /// It is a read, and its caller has not seen anything yet of the same transaction.
+    /// The request is a read, and its caller has not seen any result of the same transaction yet.
     pub(in crate::connection) may_run_twice: bool,
-    /// The session's text comes as this client reads it.
+    /// The session's text is in the forms that this client reads.
     pub(in crate::connection) reads_text: bool,
 }
 
 impl Flight {
-    /// How the server had the statement that it refused at this step.
+    /// How the statement that the server refused at this step was sent.
     pub(in crate::connection) fn sending(&self, step: Step, refused: &ServerFields) -> Sending {
         match self {
             Self::Script { .. } => Sending::Simple,
@@ -63,7 +63,7 @@ impl Flight {
         }
     }
 
-    /// The shape in whose formats results were asked for, before this connection's server had
+    /// The shape in whose formats the results were requested, before this connection's server had
     /// described them.
     pub(in crate::connection) fn asked_like(&self) -> Option<&Shape> {
         let asked = match self {
@@ -74,12 +74,12 @@ impl Flight {
         asked.and_then(Asked::shape)
     }
 
-    /// Whether any byte of it was sent.
+    /// Whether any byte of the flight was sent.
     pub(in crate::connection) fn was_sent(&self) -> bool {
         !matches!(self, Self::Steps(steps) if steps.is_waiting())
     }
 
-    /// Whether it runs nothing of the statement.
+    /// Whether the flight does not run the statement.
     pub(in crate::connection) fn is_preparation(&self) -> bool {
         matches!(self, Self::Describing { .. } | Self::Prelude)
     }
@@ -88,10 +88,10 @@ impl Flight {
 /// The first message of a flight that describes its statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) enum Begins {
-    /// Close, of another statement, to make room for this one.
+    /// Close, for another statement that makes room for this one.
     Close,
     Parse,
-    /// Describe: a pooler has the statement under this name already.
+    /// Describe, because the pooler already has the statement under this name.
     Description,
 }
 
@@ -106,7 +106,7 @@ pub(in crate::connection) struct Parsing {
     pub(in crate::connection) parameter_types: Vec<u32>,
 }
 
-/// The formats in which results were asked for, before the server had described them.
+/// The formats in which results were requested before the server had described them.
 #[derive(Clone, Debug)]
 pub(in crate::connection) enum Asked {
     Text,
@@ -135,7 +135,7 @@ impl Asked {
     }
 }
 
-/// Whether values of the type look the same as text under all settings: `text`, `name`, `varchar`,
+/// Whether values of the type have the same text under all settings: `text`, `name`, `varchar`,
 /// `json`, `xml`.
 pub(in crate::connection) const fn is_of_text(type_oid: u32) -> bool {
     matches!(type_oid, 25 | 19 | 1043 | 114 | 142)

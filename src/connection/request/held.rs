@@ -1,10 +1,9 @@
-//! One statement that is described and run in the same transaction, with a single Sync behind both
-//! (`steps`). From its Parse on the server holds a lock on each of its tables, so that no DDL comes
-//! between the description of parameters and columns, the description of users' types among them,
-//! and the rows.
+//! A statement that is described and run in the same transaction, with a single Sync after both
+//! (`steps`). From the Parse on, the server holds a lock on each of the statement's tables. So no
+//! DDL can come between the rows and the description of their types, including users' types.
 //!
-//! It takes up to four round trips more than a flight. So it is for statements alone that servers
-//! have refused, again and again, for what was told before.
+//! This takes up to four round trips more than a flight. So it is used only for statements that
+//! servers have refused again and again because of outdated descriptions.
 
 use std::sync::Arc;
 
@@ -18,23 +17,23 @@ use crate::connection::statement::Description;
 use crate::connection::statement::staleness::Relies;
 use crate::types::{Catalog, ParameterType, Params, Shape};
 
-/// What a statement is run with, once it is described.
+/// The values and types of the statement, which it needs once it is described.
 #[derive(Debug)]
 pub(in crate::connection) struct Held {
     params: Params,
-    /// What its values were written for, where its caller has written them.
+    /// The description for which the values were written, if the caller has written them.
     declared: Option<Arc<Description>>,
-    /// As the server inferred them.
+    /// The types that the server inferred.
     parameter_types: Vec<u32>,
     /// The users' types that the server has described.
     catalog: Catalog,
     unrun: Option<Unrun>,
 }
 
-/// Why it was not run.
+/// Why the statement was not run.
 #[derive(Debug)]
 pub(in crate::connection) enum Unrun {
-    /// A type that no lock holds was not there any more.
+    /// A type that is not locked no longer existed.
     LacksType,
     /// A value can't be written.
     EncodeError(Error),
@@ -60,8 +59,8 @@ impl Held {
         self.parameter_types = parameter_types;
     }
 
-    /// The users' types that have to be resolved before the statement runs: all of its results',
-    /// and those of its parameters that a value depends on.
+    /// The users' types that have to be resolved before the statement runs: all types of its
+    /// results, and those types of its parameters on which a value depends.
     pub(in crate::connection) fn user_types(&self, shape: Option<&Shape>) -> Vec<u32> {
         let inferred = |oid: &u32| ParameterType::inferred(*oid);
         let resolved: Vec<_> = self.parameter_types.iter().map(inferred).collect();
@@ -83,7 +82,7 @@ impl Held {
         self.catalog.add(asked, types.clone());
     }
 
-    /// Binds it and runs it, unless a value can't be written.
+    /// Binds and runs the statement, unless a value can't be written.
     pub(in crate::connection) fn run(&mut self, shape: Option<&Shape>, out: &mut BytesMut) {
         let resolved: Vec<_> = match &self.declared {
             Some(own) => own.resolved.clone(),

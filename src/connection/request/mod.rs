@@ -1,4 +1,4 @@
-//! One request, from its messages to its answer: what is written for it, where it stands in the
+//! A request, from its messages to its answer: what is written for it, its position in the
 //! pipeline, and what comes back.
 
 pub(in crate::connection) mod begin;

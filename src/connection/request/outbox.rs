@@ -1,5 +1,5 @@
-//! Room in the buffer of outgoing bytes. The encoders append to it without a check for memory, and
-//! an allocation that fails would end the process. So room for a large request is made before the
+//! Room in the buffer of outgoing bytes. The encoders append to it without checking for memory, and
+//! an allocation that fails would abort the process. So room for a large request is made before the
 //! request is written.
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +11,7 @@ pub(in crate::connection) fn make_room(out: &mut BytesMut, bytes: usize) -> Resu
     if bytes < LARGE || out.capacity() - out.len() >= bytes {
         return Ok(());
     }
-    // This copies the bytes only if the kernel has taken some of them already.
+    // This copies the bytes only if the kernel has already taken some of them.
     let mut plain = Vec::from(std::mem::take(out));
     let made = plain.try_reserve_exact(bytes);
     *out = BytesMut::from(Bytes::from(plain));
@@ -22,7 +22,7 @@ pub(in crate::connection) fn make_room(out: &mut BytesMut, bytes: usize) -> Resu
     })
 }
 
-/// Gives back the memory of a large request, in place of keeping it for small ones.
+/// Frees the memory of a large request instead of keeping it for small requests.
 pub(in crate::connection) fn give_back(out: &mut BytesMut, largest: &mut usize) {
     if out.is_empty() && *largest >= LARGE {
         *out = BytesMut::new();

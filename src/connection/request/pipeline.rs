@@ -1,4 +1,4 @@
-//! The items in flight on a session, in the order in which the server takes them: requests, and
+//! The items in flight on a session, in the order in which the server handles them: requests, and
 //! the session's own questions in between.
 
 use std::collections::VecDeque;
@@ -23,16 +23,16 @@ pub(in crate::connection) type Pipeline = VecDeque<Item>;
 #[derive(Debug)]
 pub(in crate::connection) struct Item {
     pub(in crate::connection) kind: Kind,
-    /// The place of its first byte among all bytes that this connection ever sent.
+    /// The index of its first byte among all bytes that this connection has ever sent.
     pub(in crate::connection) start: u64,
     pub(in crate::connection) queued_at: Instant,
-    /// It must not be written before everything in front of it is answered.
+    /// The item must not be written before everything before it is answered.
     pub(in crate::connection) gated: bool,
 }
 
-/// How many bytes may be unanswered on a pooler's session, so that they reach the pooler in one TCP
-/// segment on any network. PgBouncer before 1.21 gives the server connection to another client
-/// after the last ReadyForQuery that it expects, even if it has already handed on a part of the
+/// How many unanswered bytes there may be on a pooler's session. This many reach the pooler in one
+/// TCP segment on any network. PgBouncer before 1.21 gives the server connection to another client
+/// after the last ReadyForQuery that it expects, even if it has already passed on a part of the
 /// next request.
 const ONE_SEGMENT: u64 = 1024;
 
@@ -44,11 +44,11 @@ pub(in crate::connection) enum Kind {
         asked: bool,
         /// The role in the answer to the question.
         role: Option<Role>,
-        /// The question for the process that serves the session, which a session's first barrier
-        /// brings along.
+        /// The question for the process that serves the session, which is sent with a session's
+        /// first barrier.
         process: Option<ProcessAsked>,
-        /// The loop is not woken for its answer before the answer to the request behind it has come
-        /// too.
+        /// The loop is not woken for the barrier's answer before the answer to the following
+        /// request has come too.
         together: bool,
     },
     Reset {
@@ -69,16 +69,16 @@ pub(in crate::connection) enum Kind {
 pub(in crate::connection) enum ResetStep {
     Due,
     Done,
-    /// Settings of the login that the reset took away are being set again.
+    /// Settings of the login that the reset has removed are being set again.
     Restoring,
     Restored,
-    /// The server refused the reset. Requests that were sent behind it have a DISCARD ALL of their
+    /// The server refused the reset. Requests that were sent after it have a DISCARD ALL of their
     /// own.
     Refused,
 }
 
 impl Kind {
-    /// Takes an answer to one of the session's own questions. `alone`: nothing was sent behind it.
+    /// Takes an answer to one of the session's own questions. `alone`: nothing was sent after it.
     pub(in crate::connection) fn message(
         &mut self,
         message: BackendMessage<'_>,
@@ -137,8 +137,8 @@ impl Item {
         !self.gated && !self.is_waiting_script()
     }
 
-    /// Whether this is a script in steps whose first step was not sent: it waits for the answers to
-    /// all items in front of it.
+    /// Whether this is a script in steps whose first step was not sent yet: it waits for the
+    /// answers to all items before it.
     pub(in crate::connection) fn is_waiting_script(&self) -> bool {
         match &self.kind {
             Kind::Request { exchange, .. } => !exchange.flight.was_sent(),
@@ -147,7 +147,7 @@ impl Item {
     }
 }
 
-/// Appends an item that takes up these bytes of all that this connection sends.
+/// Appends an item that occupies this range of all bytes that the connection sends.
 pub(in crate::connection) fn push(
     pipeline: &mut Pipeline,
     is_pooled: bool,
@@ -157,7 +157,7 @@ pub(in crate::connection) fn push(
 ) {
     let oldest = pipeline.front().map(|item| item.start);
     let is_long = oldest.is_some_and(|oldest| bytes.end.saturating_sub(oldest) > ONE_SEGMENT);
-    // A bare Sync is never cut in two.
+    // A bare Sync is never split.
     let is_whole = matches!(kind, Kind::Barrier { asked: false, process: None, .. });
     let gated = is_pooled && is_long && !is_whole;
     pipeline.push_back(Item { kind, start: bytes.start, queued_at, gated });
@@ -174,13 +174,13 @@ pub(in crate::connection) fn requests(pipeline: &Pipeline) -> impl Iterator<Item
     pipeline.iter().filter_map(Item::token)
 }
 
-/// Whether the item's answer is a ReadyForQuery and nothing else.
+/// Whether the item's answer is only a ReadyForQuery.
 fn is_bare_sync(item: Option<&Item>) -> bool {
     let is_bare = |kind: &Kind| matches!(kind, Kind::Barrier { asked: false, process: None, .. });
     item.is_some_and(|item| is_bare(&item.kind))
 }
 
-/// Whether the first item is a bare Sync, and the second one a request that was sent.
+/// Whether the first item is a bare Sync, and the second is a request that was sent.
 pub(in crate::connection) fn begins_with_barrier(pipeline: &Pipeline) -> bool {
     let is_request = |item: &Item| item.token().is_some() && item.was_sent();
     is_bare_sync(pipeline.front()) && pipeline.get(1).is_some_and(is_request)
@@ -191,8 +191,8 @@ pub(in crate::connection) fn begins_with_lone_sync(pipeline: &Pipeline) -> bool 
     is_bare_sync(pipeline.front()) && !begins_with_barrier(pipeline)
 }
 
-/// The statement of each item in flight, in order; `None` for an item that is not a
-/// request. Barriers are left out.
+/// The statement of each item in flight, in order. `None` for an item that is not a request.
+/// Barriers are left out.
 pub(in crate::connection) fn statements(
     pipeline: &Pipeline,
 ) -> impl Iterator<Item = Option<StatementId>> {
@@ -203,8 +203,8 @@ pub(in crate::connection) fn statements(
     })
 }
 
-/// Marks the first item's answer as one that is not read by itself. False if that item is
-/// not a barrier.
+/// Marks the first item as a barrier whose answer is not read separately. False if the item is not
+/// a barrier.
 pub(in crate::connection) fn hear_together(pipeline: &mut Pipeline) -> bool {
     let Some(Item { kind: Kind::Barrier { together, .. }, .. }) = pipeline.front_mut() else {
         return false;
@@ -231,7 +231,7 @@ impl Connection {
     }
 }
 
-/// Whether no item behind the request uses the prepared statement that the request makes.
+/// Whether no later item uses the prepared statement that the request makes.
 pub(in crate::connection) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
     let Some(Item { kind: Kind::Request { exchange, .. }, .. }) = pipeline.get(place) else {
         return false;
@@ -241,7 +241,7 @@ pub(in crate::connection) fn is_by_itself(pipeline: &Pipeline, place: usize) -> 
         Kind::Barrier { .. } | Kind::Reset { .. } | Kind::Place { .. } | Kind::Types(_) => false,
     };
     match exchange.flight {
-        // The statement that it closes is forgotten already.
+        // The statement that it closes is already forgotten.
         Flight::Parsing(Parsing { begins: Begins::Close, .. }) => false,
         Flight::Parsing(Parsing { begins: Begins::Description, .. }) => true,
         Flight::Parsing(Parsing { name: Some(_), .. }) => {
@@ -251,7 +251,7 @@ pub(in crate::connection) fn is_by_itself(pipeline: &Pipeline, place: usize) -> 
     }
 }
 
-/// Removes a request and its bytes from those that are still to be written; the items behind it
+/// Removes a request, and its bytes from the bytes that are still to be written. The items after it
 /// move up. `None` if some of its bytes were written, and so can't be taken back.
 pub(in crate::connection) fn cut(
     pipeline: &mut Pipeline,

@@ -1,11 +1,10 @@
-//! Commands in front of a request in the same flight, in this order: DISCARD ALL, BEGIN, and the
-//! check of how values look as text.
+//! Commands before a request in the same flight, in this order: DISCARD ALL, BEGIN, and the check
+//! of the text format.
 //!
-//! No Sync separates them from the request: if the server refuses one of them, it skips everything
-//! up to the Sync. So a statement never runs outside the transaction that it belongs to, nor in a
-//! session that another user has changed. The first two commands end their own transaction command
-//! at once, so that the pipeline's implicit transaction (PostgreSQL manual, 55.2.3.1) does not
-//! include them.
+//! There is no Sync between them and the request: if the server refuses one of them, it skips
+//! everything up to the Sync. So a statement never runs outside its transaction, or in a session
+//! that another user has changed. DISCARD ALL and BEGIN end their own transaction command at once,
+//! so they are not a part of the pipeline's implicit transaction (PostgreSQL manual, 55.2.3.1).
 
 use bytes::BytesMut;
 
@@ -16,10 +15,10 @@ use crate::protocol::backend::BackendMessage;
 use crate::protocol::{Format, frontend};
 
 pub(in crate::connection) const RESET: &str = "DISCARD ALL";
-/// Stands in front of a script in steps, so that the server sees several commands. It takes no
-/// snapshot, so SET TRANSACTION may follow, it returns no row, and standbys accept it.
+/// Comes before a script in steps, so that the server sees several commands. It takes no snapshot,
+/// so SET TRANSACTION may follow. It returns no row, and standbys accept it.
 pub(in crate::connection) const OPENING: &str = "UNLISTEN hyperiondb_client";
-/// Each command is answered by ParseComplete, BindComplete and CommandComplete.
+/// The answers to each command are ParseComplete, BindComplete and CommandComplete.
 const ANSWERS: u8 = 3;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,9 +26,9 @@ pub(in crate::connection) struct Prelude {
     reset: bool,
     begin: Option<Begin>,
     check: bool,
-    /// The opening of a script that is run in steps.
+    /// The opening of a script that runs in steps.
     opening: bool,
-    /// How many of their answers have come.
+    /// How many of the answers have come.
     answers: u8,
 }
 
@@ -64,12 +63,12 @@ impl Prelude {
         u8::from(self.reset) + u8::from(self.begin.is_some()) + own
     }
 
-    /// Whether an answer to one of its commands is due.
+    /// Whether an answer to one of the commands is expected.
     pub(in crate::connection) fn is_pending(&self) -> bool {
         self.answers < self.commands() * ANSWERS
     }
 
-    /// Whether the session is being reset, and the server has not confirmed it.
+    /// Whether the session is being reset, and the server has not confirmed it yet.
     pub(in crate::connection) fn is_resetting(&self) -> bool {
         self.reset && self.answers < ANSWERS
     }
@@ -87,7 +86,7 @@ impl Prelude {
         self.reset && self.answers >= ANSWERS
     }
 
-    /// Takes the next answer; false if the message is none.
+    /// Takes the next answer. False if the message is not an answer to the prelude.
     pub(in crate::connection) fn accept(&mut self, message: &BackendMessage<'_>) -> bool {
         use BackendMessage as M;
         let due = matches!(

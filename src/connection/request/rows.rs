@@ -1,20 +1,20 @@
-//! Rows as the server sent them, held until ReadyForQuery proves that they may be handed out.
+//! Rows as the server sent them, kept until ReadyForQuery proves that they may be delivered.
 //!
-//! A result is not read while it arrives: its DataRow bodies are kept side by side in a few chunks,
-//! and go into a row batch in one pass at the end. Chunks grow with the bytes that have come, never
-//! by a length that a peer claims.
+//! A result is not decoded while it arrives. Its DataRow bodies are kept one after the other in a
+//! few chunks, and are written into a row batch in one pass at the end. Chunks grow with the bytes
+//! that have come, never by a length that a peer claims.
 
 use std::ops::Range;
 
 use crate::base::body::{NoMemory, Parts};
 use crate::base::{Body, Error, ErrorClass, Outcome};
 
-/// Enough for the one row of most small results, in bytes: the allocator is fastest for small
+/// Enough for the single row of most small results, in bytes. The allocator is fastest for small
 /// sizes.
 const FIRST_CHUNK: usize = 64;
-/// Chunks double up to this size, in bytes. Chunks of a large result are then large enough for the
-/// allocator to keep when they are freed: glibc returned chunks of 256 KiB to the system, and the
-/// next result paid for each page again.
+/// Chunks double up to this size, in bytes. Chunks of a large result are then large enough that the
+/// allocator keeps them when they are freed. glibc returned chunks of 256 KiB to the system, and
+/// the next result had to fault in each page again.
 const LARGEST_CHUNK: usize = 4 * 1024 * 1024;
 const LENGTH: usize = size_of::<u32>();
 /// Bytes that a row takes in addition to its body.
@@ -24,22 +24,22 @@ pub(in crate::connection) const ROW_OVERHEAD: usize = LENGTH;
 #[derive(Debug, Default)]
 pub struct Rows {
     full: Vec<Chunk>,
-    /// The chunk that is being filled, and the only one of a small result.
+    /// The chunk that is being filled. A small result has no other.
     last: Vec<u8>,
     count: usize,
-    /// How many chunks at the beginning have been given back.
+    /// How many chunks at the beginning have been freed.
     freed: usize,
 }
 
 #[derive(Debug)]
 enum Chunk {
-    /// Bodies side by side, each with its length in front.
+    /// Bodies one after the other, each after its length.
     Many(Vec<u8>),
     /// One body that came in parts.
     Long(Parts),
 }
 
-/// How far [`Rows`] have been read. A copy marks a place to return to.
+/// How far [`Rows`] have been read. A copy marks a position to return to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RowCursor {
     chunk: usize,
@@ -78,7 +78,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Takes the next part of the body that has begun. `left` bytes of it are still to come.
+    /// Takes the next part of the current body. `left` bytes of it are still to come.
     pub fn extend(&mut self, part: &[u8], left: usize) -> Result<(), NoMemory> {
         match self.full.last_mut() {
             Some(Chunk::Long(parts)) => parts.extend(part, left),
@@ -116,7 +116,7 @@ impl Rows {
         self.count
     }
 
-    /// The body under the cursor, which moves past it; `None` after the last body.
+    /// The body at the cursor, which moves past it. `None` after the last body.
     pub fn next_body(&self, cursor: &mut RowCursor) -> Option<Body<'_>> {
         loop {
             let chunk = match self.full.get(cursor.chunk) {
@@ -138,7 +138,7 @@ impl Rows {
         }
     }
 
-    /// Gives back the memory of all chunks that the cursor has passed.
+    /// Frees all chunks that the cursor has passed.
     pub fn free_before(&mut self, cursor: RowCursor) {
         let passed = cursor.chunk.saturating_sub(self.freed);
         for chunk in self.full.iter_mut().skip(self.freed).take(passed) {
@@ -150,8 +150,8 @@ impl Rows {
         }
     }
 
-    /// Gives back as much as possible of a range of the body under the cursor. Nothing may read
-    /// that range again.
+    /// Frees as much as possible of a range of the body at the cursor. Nothing may read that range
+    /// again.
     pub fn free_within(&mut self, mut cursor: RowCursor, range: &Range<usize>) {
         while let Some(chunk) = self.full.get_mut(cursor.chunk) {
             match chunk {
@@ -163,7 +163,7 @@ impl Rows {
     }
 }
 
-/// Why an answer could not be held.
+/// Why an answer could not be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) enum TooLarge {
     ForLimit,

@@ -1,15 +1,15 @@
-//! The server's message that is due next.
+//! The message that the server has to send next.
 
 use crate::base::Error;
 
-/// The next message that is due.
+/// The next message that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) enum Step {
     Close,
     Parse,
     ParameterDescription,
     Describe,
-    /// A message of the answer about types, which are asked for between two statements.
+    /// A message of the answer about types, for which the client asks between two statements.
     Types,
     /// A question for types was refused behind its savepoint: the end of the transaction's failure
     /// follows.
@@ -38,7 +38,7 @@ impl Step {
     }
 }
 
-/// By which protocol a statement was sent to the server.
+/// The protocol by which a statement was sent to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) enum Sending {
     Simple,

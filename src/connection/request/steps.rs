@@ -1,21 +1,21 @@
-//! A script in steps: its statements are sent by the extended protocol one after the other, and
-//! each is described before it runs, so that its results come in binary. The simple protocol
-//! returns only text, whose form the session's settings decide. A single statement with values
-//! (`held`) goes the same way.
+//! A script in steps: its statements are sent by the extended protocol one after the other. Each is
+//! described before it runs, so that its results come in binary. The simple protocol returns only
+//! text, whose form depends on the session's settings. A single statement with values (`held`) is
+//! sent in the same way.
 //!
 //! A single Sync ends all of them, so that they are one implicit transaction, as in the simple
-//! protocol: a BEGIN or COMMIT in one of them holds for the others. A Flush after each Describe
-//! makes the server send its answer. User-made types that are not known yet are asked for in
-//! between, since arrays of domains come in binary too.
+//! protocol: a BEGIN or COMMIT in one of them applies to the others. A Flush after each Describe
+//! makes the server send its answer. The client asks in between for users' types that are not known
+//! yet, since arrays of domains come in binary too.
 //!
-//! Nothing is sent before everything in front of the script is answered. A pooler gives the server
+//! Nothing is sent before everything before the script is answered. A pooler gives the server
 //! connection back after the last ReadyForQuery that it expects. PgBouncer 1.18 does not count
 //! commands without a Sync, and never passes on their answers.
 //!
-//! The server takes the first command after a Sync for one that stands alone, and lets it commit by
-//! itself. A command in front that does nothing (`prelude::OPENING`) shows the server that there
-//! are several. For DO and CALL, PostgreSQL before 18 does not notice that, so their code may
-//! commit. This is remembered.
+//! The server takes the first command after a Sync for a single command, and lets it commit by
+//! itself. So a command that does nothing comes first (`prelude::OPENING`), which shows the server
+//! that there are several commands. PostgreSQL before 18 ignores this for DO and CALL, so their
+//! code may commit. The steps remember that.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -42,9 +42,9 @@ pub(in crate::connection) struct Steps {
     sql: Arc<str>,
     /// The statements that were not sent yet.
     left: VecDeque<Range<usize>>,
-    /// The statement whose description was asked for.
+    /// The statement whose description was requested.
     described: Range<usize>,
-    /// The statement that was run last, and what it may have committed.
+    /// The statement that ran last, and what it may have committed.
     running: (Range<usize>, Halfway),
     /// A statement before that one may have committed something.
     has_left: bool,
@@ -66,7 +66,7 @@ pub(in crate::connection) struct Steps {
     refusals: u8,
     is_refused: bool,
     types: UserTypes,
-    /// Where it is no script, but a single statement.
+    /// Set if this is not a script, but a single statement.
     held: Option<Box<Held>>,
 }
 
@@ -79,11 +79,11 @@ enum Phase {
     Ended,
 }
 
-/// The right to read the catalogs that the question for types reads.
+/// The right to read the catalogs in the question for types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Right {
     Unknown,
-    /// The server is being asked for it. A missing answer counts as no.
+    /// The server is being asked for the right. A missing answer counts as no.
     Asked {
         has: bool,
     },
@@ -96,7 +96,7 @@ enum Right {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Question {
     ToCatalog,
-    /// The catalog has lacked a type, which may be newer than the snapshot of the transaction.
+    /// The catalog lacked a type, which may be newer than the transaction's snapshot.
     ToParser,
 }
 
@@ -113,10 +113,10 @@ pub(in crate::connection) enum Next {
 }
 
 impl Steps {
-    /// `None` if the text can't be divided into statements with certainty: a string depends on
-    /// `standard_conforming_strings`, which is not known to be on.
+    /// `None` if the text can't be split into statements with certainty, because a string depends
+    /// on `standard_conforming_strings`, which is not known to be on.
     ///
-    /// A text that is cut off is a single step, for which the server refuses it as a whole.
+    /// A text without a proper end is a single step, which the server refuses as a whole.
     pub(in crate::connection) fn of(statement: &Statement, standard_strings: bool) -> Option<Self> {
         let sql = &statement.sql;
         let mut left = VecDeque::new();
@@ -159,8 +159,8 @@ impl Steps {
         }
     }
 
-    /// The command in front of the script. A script that begins with transaction control has none:
-    /// a failed transaction accepts nothing but its end.
+    /// The command before the script. A script that begins with transaction control has none, since
+    /// a failed transaction accepts only its end.
     pub(in crate::connection) fn prelude(&self) -> Prelude {
         let first = self.left.front().and_then(|range| self.sql.get(range.clone()));
         Prelude::opening(self.held.is_none() && first.is_some_and(|first| !is_control(first)))
@@ -182,7 +182,7 @@ impl Steps {
         self.describe_next(out)
     }
 
-    /// Asks for the description of the next statement.
+    /// Requests the description of the next statement.
     fn describe_next(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         let Some(next) = self.left.pop_front() else { return self.end(out) };
         let Some(sql) = self.sql.get(next.clone()) else { return self.end(out) };
@@ -193,7 +193,7 @@ impl Steps {
         frontend::flush(out)
     }
 
-    /// Runs the statement that was described, and asks for the next one's description.
+    /// Runs the statement that was described, and requests the next one's description.
     pub(in crate::connection) fn run(
         &mut self,
         shape: Option<&Shape>,
@@ -211,8 +211,8 @@ impl Steps {
         self.describe_next(out)
     }
 
-    /// Whether types of a description have to be asked for before its statement runs. Each type is
-    /// asked for once.
+    /// Whether the client has to ask for types of a description before its statement runs. It asks
+    /// for each type once.
     pub(in crate::connection) fn lacks_types(
         &mut self,
         shape: Option<&Shape>,
@@ -273,7 +273,7 @@ impl Steps {
         frontend::flush(out)
     }
 
-    /// Takes a row of the answer. A row that makes no sense is dropped.
+    /// Takes a row of the answer. An invalid row is dropped.
     pub(in crate::connection) fn row(&mut self, body: &[u8]) {
         match (&mut self.right, self.unanswered) {
             (Right::Asked { has }, 1) => *has = user_types::grants(body),
@@ -380,7 +380,7 @@ impl Steps {
         self.held.as_ref().map_or(Relies::No, |held| held.relies())
     }
 
-    /// Describes the statement once more, by the types that are known now.
+    /// Describes the statement again, by the types that are known now.
     pub(in crate::connection) fn again(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         if self.is_unrun() {
             return self.end(out);
@@ -417,8 +417,8 @@ impl Steps {
         self.phase == Phase::Ended
     }
 
-    /// Corrects the position of an error. The server counts from the beginning of the statement
-    /// that runs or was to be described, and the caller from the beginning of the text.
+    /// Corrects the position of an error. The server counts from the beginning of the statement,
+    /// and the caller from the beginning of the text.
     pub(in crate::connection) fn place(&self, refused: &mut ServerFields, step: Step) {
         let runs = matches!(step, Step::Bind | Step::Execute | Step::Copy);
         let start = if runs { self.running.0.start } else { self.described.start };
@@ -440,7 +440,7 @@ impl Steps {
     }
 }
 
-/// Binds the unnamed statement, which has no parameters, and runs it. Without `columns` its results
+/// Binds and runs the unnamed statement, which has no parameters. Without `columns` its results
 /// come as text.
 fn run_unnamed(columns: &[Column], out: &mut BytesMut) -> Result<(), Error> {
     let results = columns.iter().map(|column| column.field.format);

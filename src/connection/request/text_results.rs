@@ -1,16 +1,16 @@
-//! Whether a statement's results as text depend on settings.
+//! Whether a statement's results in text format depend on settings.
 
 use crate::connection::statement::lexer::{SqlToken, tokens};
 
-/// On which settings the text results of a statement's first use depend.
+/// The settings on which the text results of a statement's first use depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) enum TextResults {
-    /// None: it returns no rows, or none with values other than text.
+    /// None: it returns no rows, or only values of type text.
     Plain,
     /// It may return values whose text the settings decide.
     Styled,
-    /// The same, and no check can stand in front of it: its result is that of an object with the
-    /// name that it gives.
+    /// As `Styled`, but no check can come before it: its result is that of the object whose name it
+    /// gives.
     Named,
 }
 
@@ -32,8 +32,7 @@ impl TextResults {
     }
 }
 
-/// Whether a text may change what results look like as text. Functions that it calls are not looked
-/// at.
+/// Whether a text may change the text format of results. Functions that it calls are not examined.
 pub(in crate::connection) fn names_styles(sql: &str) -> bool {
     let names = ["datestyle", "intervalstyle", "extra_float_digits", "set_config", "discard"];
     let reset_all = || {

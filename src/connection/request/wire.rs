@@ -1,4 +1,4 @@
-//! How one statement is written: Parse, Describe, Bind and Execute, in the order that its flight
+//! The messages for one statement: Parse, Describe, Bind and Execute, in the order that its flight
 //! needs.
 
 use bytes::BytesMut;
@@ -11,15 +11,15 @@ use crate::types::{ParameterType, Params, Shape};
 /// How the values of a request are written.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::connection) enum Values<'a> {
-    /// As text that is right for any type that the server infers. Carries the types of the last
+    /// As text that is right for any type that the server infers. Contains the types of the last
     /// description.
     Plain(&'a [ParameterType]),
     /// Encoded for these types.
     Encoded(&'a [ParameterType]),
 }
 
-/// Parses, describes and runs a statement. `types` are declared to the server, which infers them if
-/// there are none. Results come in the formats of the shape `results`, or as text.
+/// Parses, describes and runs a statement. `types` are declared to the server. If there are none,
+/// the server infers them. Results come in the formats of the shape `results`, or as text.
 pub(in crate::connection) fn parse_and_run(
     out: &mut BytesMut,
     (name, sql): (&str, &str),
@@ -33,8 +33,8 @@ pub(in crate::connection) fn parse_and_run(
     bind_and_run(out, name, request.params, values, results)
 }
 
-/// Asks a question of the pool's own, which has no parameters and whose results come as text. A
-/// pooler may refuse the simple protocol (`disable_pqexec` of PgBouncer).
+/// Asks one of the client's own questions, which has no parameters and whose results come as text.
+/// A pooler may refuse the simple protocol (PgBouncer's `disable_pqexec`).
 pub(in crate::connection) fn ask(out: &mut BytesMut, sql: &str) -> Result<(), Error> {
     frontend::parse(out, "", sql, &[])?;
     bind_and_run(out, "", &Params::new(), Values::Plain(&[]), None)

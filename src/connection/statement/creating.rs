@@ -1,7 +1,7 @@
-//! What a statement creates by CREATE and by INTO: something for its session alone, or for all.
+//! What a statement creates by CREATE or INTO: an object for its session only, or for all sessions.
 //!
-//! Most of the words that tell it may also be the names of columns, tables and schemas, so it
-//! counts where in a statement they stand.
+//! Most of the words that show this may also be the names of columns, tables and schemas, so their
+//! position in the statement matters.
 
 use super::lexer::{NONE, SqlToken, SqlTokens};
 
@@ -12,7 +12,7 @@ pub(in crate::connection) enum Created {
 }
 
 impl Created {
-    /// What CREATE creates, by the tokens behind it: `TEMP`, `OR REPLACE LOCAL TEMPORARY`.
+    /// What CREATE creates, by the tokens that follow it: `TEMP`, `OR REPLACE LOCAL TEMPORARY`.
     pub(in crate::connection) fn by_create<'a>(
         mut rest: impl Iterator<Item = SqlToken<'a>>,
     ) -> Self {
@@ -21,7 +21,7 @@ impl Created {
         Self::if_temporary(what.is_some_and(is_temporary))
     }
 
-    /// What a SELECT creates, by the tokens behind its INTO.
+    /// What a SELECT creates, by the tokens after its INTO.
     fn by_into(rest: &SqlTokens<'_>) -> Self {
         const BEHIND_A_NAME: [&str; 13] = [
             "from",
@@ -42,7 +42,8 @@ impl Created {
         let [first, second] = std::array::from_fn(|_| rest.next().unwrap_or(NONE));
         Self::if_temporary(match first {
             _ if first.is_any(&["local", "global"]) => is_temporary(second),
-            // The table itself may have the name, if nothing behind it can be its name.
+            // The table itself may have this name, if nothing after the word can be the table's
+            // name.
             _ if is_temporary(first) => !second.name().is_empty() && !second.is_any(&BEHIND_A_NAME),
             _ => false,
         })
@@ -60,10 +61,10 @@ fn is_temporary(token: SqlToken<'_>) -> bool {
 /// Finds the INTO of a SELECT among the tokens of a text.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::connection) struct IntoFinder<'a> {
-    /// The last two tokens, the last one first.
+    /// The last two tokens, with the last token first.
     before: [SqlToken<'a>; 2],
     depth: usize,
-    /// One bit for each depth of parentheses: whether SELECT stands there.
+    /// One bit for each depth of parentheses: whether a SELECT was found at that depth.
     selects: u64,
 }
 
@@ -74,8 +75,8 @@ impl Default for IntoFinder<'_> {
 }
 
 impl<'a> IntoFinder<'a> {
-    /// Reads the next token of the text, which `rest` follows. Returns what the SELECT creates if
-    /// the token is its INTO.
+    /// Reads the next token of the text. `rest` is the text after the token. If the token is the
+    /// INTO of a SELECT, returns what the SELECT creates.
     pub(in crate::connection) fn read(
         &mut self,
         token: SqlToken<'a>,
@@ -102,12 +103,12 @@ impl<'a> IntoFinder<'a> {
         created
     }
 
-    /// Whether an INTO creates a table: it is no label behind AS, and does not follow an INSERT or
-    /// MERGE. A column that is called so stands behind SELECT.
+    /// Whether an INTO creates a table. It does not if it is a label after AS, or follows an INSERT
+    /// or MERGE. A column with the name `into` comes after SELECT.
     fn creates(&self, bit: u64) -> bool {
         let [last, second] = self.before;
         if last.is_word("as") {
-            // A column may have this name too.
+            // This may also be a column's name.
             return second.is_symbol('.') || second.is_word("as");
         }
         let has_select = self.selects & bit != 0 || self.depth >= u64::BITS as usize - 1;

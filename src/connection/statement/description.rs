@@ -10,16 +10,16 @@ use crate::types::{Column, DomainArrays, ParameterType, Shape, Verbatim};
 pub struct Description {
     /// The oids of the parameters' types, as the server inferred them.
     pub parameter_types: Vec<u32>,
-    /// How values are encoded, for each of these types.
+    /// The parameter types by which values are encoded, one for each oid.
     pub resolved: Vec<ParameterType>,
-    /// The columns in the formats that this client asks for; `None` if there are no rows.
+    /// The columns, in the formats that this client asks for. `None` if there are no rows.
     pub shape: Option<Arc<Shape>>,
-    /// The same columns with text as the format of each.
+    /// The same columns, all in text format.
     pub text: Option<Arc<Shape>>,
 }
 
 impl Description {
-    /// `fields` are as RowDescription gave them. Their formats are ignored.
+    /// `fields` are those of the RowDescription. Their formats are ignored.
     pub fn new(parameter_types: Vec<u32>, fields: Option<Vec<Field>>, verbatim: &Verbatim) -> Self {
         let in_formats = |format_of: &dyn Fn(&Field) -> Format| {
             let mut fields = fields.clone()?;
@@ -35,8 +35,8 @@ impl Description {
         Self { parameter_types, resolved, shape, text }
     }
 
-    /// Whether both describe the same parameters and columns. What is known about their types in
-    /// addition does not count.
+    /// Whether both describe the same parameters and columns. Further knowledge about the types is
+    /// not compared.
     pub fn is_same(&self, other: &Self) -> bool {
         self.parameter_types == other.parameter_types && self.shape == other.shape
     }
@@ -47,14 +47,14 @@ impl Description {
         asked: &Shape,
         verbatim: &Verbatim,
     ) -> Option<Arc<Shape>> {
-        // The format of a single column holds for all columns (Bind, PostgreSQL manual, 55.7).
+        // A single format applies to all columns (Bind, PostgreSQL manual, 55.7).
         let all = asked.columns().first().filter(|_| asked.columns().len() == 1);
         let column = |n: usize| all.or_else(|| asked.columns().get(n));
         self.in_formats(verbatim, |n| column(n).map(|column| column.field.format))
     }
 
-    /// The shape of rows in the formats that `format_of` gives. The server refuses a request in
-    /// which a column has none.
+    /// The shape of rows in the formats that `format_of` returns. The server refuses a request in
+    /// which a column has no format.
     pub(in crate::connection) fn in_formats(
         &self,
         verbatim: &Verbatim,
@@ -72,7 +72,7 @@ impl Description {
         Some(Arc::new(Shape::with_verbatim(columns().map(in_format).collect(), verbatim)))
     }
 
-    /// Updates the formats in which results are asked for by the types that are known now.
+    /// Updates the formats in which results are requested, by the types that are known now.
     pub(super) fn bring_up(self: &mut Arc<Self>, verbatim: &Verbatim, domains: &DomainArrays) {
         if let Some(shape) = &self.shape
             && shape.has_user_types()
@@ -91,7 +91,7 @@ impl Description {
         size_of::<Self>() + shape + each * self.parameter_types.len()
     }
 
-    /// The oids of parameter types that users made and of which nothing is known yet, each once.
+    /// The oids of users' types among the parameters of which nothing is known yet, each once.
     pub fn unresolved(&self) -> Vec<u32> {
         let pairs = self.parameter_types.iter().zip(&self.resolved);
         let mut oids: Vec<_> =
@@ -101,7 +101,7 @@ impl Description {
         oids
     }
 
-    /// The same description, with each unresolved parameter type replaced by what `resolve` gives.
+    /// The same description, in which `resolve` has replaced each unresolved parameter type.
     pub fn with_resolved(&self, resolve: impl Fn(u32) -> ParameterType) -> Self {
         let pairs = self.parameter_types.iter().zip(&self.resolved);
         let resolved =

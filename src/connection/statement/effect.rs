@@ -2,7 +2,7 @@
 //!
 //! The command tag does not show that: `SELECT f()` may write, and WITH may contain an INSERT. If a
 //! host turns out to accept no writes any more, only statements that certainly changed nothing are
-//! sent again elsewhere.
+//! sent again to another host.
 
 use super::lexer::{SqlToken, first_tokens, tokens};
 use super::plain_read::changes_nothing;
@@ -10,16 +10,16 @@ use super::script::{is_framed, parts};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
-    /// Nothing: its whole text is known to do nothing but read.
+    /// Nothing. The whole text is known and only reads.
     None,
-    /// It calls code that may do anything, even in a read-only transaction: NOTIFY, a message to a
-    /// replication slot, a statement on another server.
+    /// The statement calls code that may do anything, even in a read-only transaction: NOTIFY, a
+    /// message to a replication slot, a statement on another server.
     Possible,
-    /// It changes a table, so a read-only server would have refused it.
+    /// The statement changes a table, so a read-only server would have refused it.
     Certain,
 }
 
-/// The longest text that is looked at, in bytes. A longer one counts as `Possible`.
+/// The longest text that is examined, in bytes. The effect of a longer text is `Possible`.
 const LONGEST: usize = 1 << 16;
 
 impl Effect {

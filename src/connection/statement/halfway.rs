@@ -1,7 +1,7 @@
-//! Which statements may commit in their middle, so that one that fails may have had an effect: a
-//! procedure, a DO block, and commands that work in several transactions of their own (PostgreSQL
-//! manual, the notes of each command). In a transaction block the server refuses all of these
-//! commits.
+//! Which statements may commit in their middle, so that they may have had an effect although they
+//! failed: procedures, DO blocks, and commands that work in several transactions of their own
+//! (PostgreSQL manual, the notes of each command). In a transaction block the server refuses all of
+//! these commits.
 
 use super::lexer::{SqlToken, contains_ignoring_case, first_tokens, tokens};
 use crate::base::ServerFields;
@@ -11,10 +11,10 @@ use crate::base::ServerFields;
 pub(in crate::connection) enum Halfway {
     #[default]
     Never,
-    /// It works in transactions of its own. In a transaction block the server refuses it before it
-    /// does anything.
+    /// The statement works in transactions of its own. In a transaction block the server refuses it
+    /// before it does anything.
     Alone,
-    /// It runs code, which may commit at any point.
+    /// The statement runs code, which may commit at any point.
     ByCode,
 }
 
@@ -26,8 +26,8 @@ impl Halfway {
         let of_index =
             second.is_word("index") || (second.is_word("unique") && third.is_word("index"));
         let may_be_beside = (makes && of_index) || (changes && second.is_word("table"));
-        // ANALYZE, CLUSTER and REINDEX work on a partitioned table part by part, and its name does
-        // not tell that it is one.
+        // ANALYZE, CLUSTER and REINDEX process a partitioned table in parts. The table's name does
+        // not show that it is partitioned.
         let is_alone = first
             .is_any(&["vacuum", "analyze", "analyse", "cluster", "reindex", "repack"])
             || (changes && second.is_any(&["system", "database", "subscription"]))
@@ -43,7 +43,7 @@ impl Halfway {
     }
 
     /// Whether the statement may have committed something, if the server had begun to run it and
-    /// then refused it with `refused`.
+    /// then sent the error `refused`.
     pub(in crate::connection) fn may_have_committed(self, refused: &ServerFields) -> bool {
         match self {
             Self::Never => false,
@@ -53,16 +53,16 @@ impl Halfway {
     }
 }
 
-/// Whether the server refused to run the statement in a transaction block. The routine that says so
-/// runs before all work.
+/// Whether the server refused to run the statement in a transaction block. The routine that reports
+/// this runs before any work.
 fn is_refused_in_block(refused: &ServerFields) -> bool {
     const ACTIVE_SQL_TRANSACTION: &str = "25001";
     refused.code == ACTIVE_SQL_TRANSACTION
         && refused.routine.as_deref() == Some("PreventInTransactionBlock")
 }
 
-/// Whether the server has found no table of a name in the statement. It looks up all of them before
-/// it works. An error in a function that the work calls has a context.
+/// Whether the server found no table for a name in the statement. It looks up all tables before it
+/// begins. An error in a function that the statement calls has a context.
 fn names_no_table(refused: &ServerFields) -> bool {
     const UNDEFINED_TABLE: &str = "42P01";
     refused.code == UNDEFINED_TABLE
@@ -70,8 +70,8 @@ fn names_no_table(refused: &ServerFields) -> bool {
         && refused.where_.is_none()
 }
 
-/// Whether a DO block may commit. In PL/pgSQL one of three words shows it. Nothing is known here of
-/// other languages.
+/// Whether a DO block may commit. In PL/pgSQL one of three words shows it. For other languages, it
+/// always counts as one that may.
 fn is_code_that_commits(block: &str) -> bool {
     let (mut code, mut all) = ("", tokens(block).skip(1));
     while let Some(token) = all.next() {
@@ -80,13 +80,13 @@ fn is_code_that_commits(block: &str) -> bool {
         match token {
             _ if is_known => {}
             SqlToken::Text { body, .. } if code.is_empty() => code = body,
-            // A string that continues after a line break, or UESCAPE, which gives escapes another
-            // sign.
+            // A string that continues after a line break, or UESCAPE, which defines another escape
+            // character.
             SqlToken::Text { .. } | SqlToken::Word(_) => return true,
             _ => {}
         }
     }
-    // A backslash may spell a word in any way.
+    // With a backslash, any word can be hidden.
     ["commit", "call", "execute", "\\"].iter().any(|word| contains_ignoring_case(code, word))
 }
 

@@ -1,13 +1,13 @@
-//! The tokens of an SQL text, divided as PostgreSQL's own scanner does (manual, 4.1).
+//! The tokens of an SQL text, split as PostgreSQL's own scanner splits it (manual, 4.1).
 //!
-//! These tokens decide what a statement is and what it does to its session, so no comment, string
-//! or line break hides it. The scanner knows no grammar. It never fails: a text that ends inside a
-//! string or a comment ends there.
+//! These tokens decide what a statement is and what it does to its session, so a comment, a string
+//! or a line break must not hide anything. The scanner knows no grammar. It never fails: a string
+//! or a comment without an end extends to the end of the text.
 
 /// A part of a text that is neither white space nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) enum SqlToken<'a> {
-    /// A key word, or an identifier without quotes, as it was written.
+    /// A key word, or an identifier without quotes, as written in the text.
     Word(&'a str),
     /// An identifier in double quotes, without the quotes. Doubled quotes inside stay doubled.
     Quoted(&'a str),
@@ -15,25 +15,25 @@ pub(in crate::connection) enum SqlToken<'a> {
     /// written.
     Text {
         body: &'a str,
-        /// It is a plain string with a backslash in front of a quote. Where it ends depends on
-        /// `standard_conforming_strings`, which the scanner can't see. The setting is taken to be
-        /// on, as it is by default.
+        /// Whether it is a plain string with a backslash before a quote.
+        /// `standard_conforming_strings` decides where such a string ends, and the scanner can't
+        /// see that setting. It assumes the default, which is on.
         is_ambiguous: bool,
     },
     Number(&'a str),
     /// `$1`, without the dollar sign.
     Parameter(&'a str),
-    /// Any other character, by itself. An operator of several characters comes as several tokens.
+    /// Any other character. An operator of several characters comes as several tokens.
     Symbol(char),
 }
 
 impl<'a> SqlToken<'a> {
-    /// Whether the token is this key word, in upper or lower case.
+    /// Whether the token is this key word, in any case.
     pub(in crate::connection) fn is_word(self, word: &str) -> bool {
         matches!(self, Self::Word(found) if found.eq_ignore_ascii_case(word))
     }
 
-    /// Whether the token is one of these key words, in upper or lower case.
+    /// Whether the token is one of these key words, in any case.
     pub(in crate::connection) fn is_any(self, words: &[&str]) -> bool {
         words.iter().any(|word| self.is_word(word))
     }
@@ -42,7 +42,7 @@ impl<'a> SqlToken<'a> {
         self == Self::Symbol(symbol)
     }
 
-    /// The key word or identifier, with or without quotes; empty for any other token.
+    /// The key word or identifier, with or without quotes. Empty for any other token.
     pub(in crate::connection) fn name(self) -> &'a str {
         match self {
             Self::Word(name) | Self::Quoted(name) => name,
@@ -51,7 +51,7 @@ impl<'a> SqlToken<'a> {
     }
 }
 
-/// The tokens of a text, first to last.
+/// The tokens of a text, in order.
 pub(in crate::connection) fn tokens(sql: &str) -> SqlTokens<'_> {
     SqlTokens { rest: sql, string: None, is_cut: false }
 }
@@ -59,7 +59,7 @@ pub(in crate::connection) fn tokens(sql: &str) -> SqlTokens<'_> {
 #[derive(Clone, Debug)]
 pub(in crate::connection) struct SqlTokens<'a> {
     rest: &'a str,
-    /// The last token is a string of this kind, which a string on another line continues.
+    /// If the last token is a string, its kind. A string on a following line may continue it.
     string: Option<Quotes>,
     is_cut: bool,
 }
@@ -78,13 +78,13 @@ enum Quotes {
 }
 
 impl<'a> SqlTokens<'a> {
-    /// The part of the text that was not read yet.
+    /// The part of the text that is not read yet.
     pub(in crate::connection) fn rest(&self) -> &'a str {
         self.rest
     }
 
-    /// Whether the text has ended inside a string, an identifier in quotes or a comment. The server
-    /// refuses such a text as a whole.
+    /// Whether the text has ended inside a string, a quoted identifier or a comment. The server
+    /// refuses all of such a text.
     pub(in crate::connection) fn is_cut(&self) -> bool {
         self.is_cut
     }
@@ -235,8 +235,8 @@ fn behind_comment(text: &str) -> Option<&str> {
     None
 }
 
-/// Whether a string goes on after this white space, by the server's scanner (`quotecontinue` in
-/// scan.l): there is a line break in it, and no comment other than `--`.
+/// Whether a string may continue after this white space. By the server's scanner (`quotecontinue`
+/// in scan.l), the white space must contain a line break, and no comment other than `--`.
 fn may_continue(blank: &str) -> bool {
     let mut rest = blank.trim_start_matches(WHITE);
     while rest.starts_with("--") {
@@ -245,8 +245,8 @@ fn may_continue(blank: &str) -> bool {
     rest.is_empty() && blank.contains(['\n', '\r'])
 }
 
-/// The length of a quoted token, and whether it has an end. It begins with `before` bytes, the last
-/// of which is the quote.
+/// The length of a quoted token, and whether it has an end. The token begins with `before` bytes,
+/// of which the last is the quote.
 fn quoted_length(text: &str, before: usize, quote: u8, quotes: Quotes) -> (usize, bool) {
     let bytes = text.as_bytes();
     let mut at = before;
@@ -264,8 +264,8 @@ fn quoted_length(text: &str, before: usize, quote: u8, quotes: Quotes) -> (usize
     (bytes.len(), false)
 }
 
-/// Whether a backslash would escape a quote inside the string or its closing quote, if backslashes
-/// were escapes.
+/// Whether a backslash would escape a quote inside the string, or its closing quote, if backslashes
+/// were escape characters.
 fn has_escaped_quote(body: &str) -> bool {
     let mut escapes = false;
     for byte in body.bytes() {
@@ -279,7 +279,7 @@ fn has_escaped_quote(body: &str) -> bool {
 }
 
 /// The length of the number at the beginning. A word may follow without a blank: servers before
-/// PostgreSQL 15 take `1into` for two tokens.
+/// PostgreSQL 15 read `1into` as two tokens.
 fn number_length(bytes: &[u8]) -> usize {
     let at = |n: usize| bytes.get(n).copied().unwrap_or(0);
     let is_digit = |n: usize| at(n).is_ascii_digit();
@@ -305,7 +305,7 @@ fn number_length(bytes: &[u8]) -> usize {
     end
 }
 
-/// The end of the digits that begin at a byte. An underscore may stand between two of them.
+/// The end of the digits that begin at `at`. There may be an underscore between two digits.
 fn behind_digits(bytes: &[u8], mut at: usize, is_digit: fn(u8) -> bool) -> usize {
     loop {
         let next = at + usize::from(bytes.get(at) == Some(&b'_'));
@@ -324,10 +324,11 @@ fn is_word_part(byte: u8) -> bool {
     is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
 }
 
-/// The token after the last one.
+/// Stands for the token after the last one.
 pub(in crate::connection) const NONE: SqlToken<'_> = SqlToken::Word("");
 
-/// The first tokens of a statement, without parentheses in front: a query may stand in them.
+/// The first tokens of a statement. Opening parentheses before them are left out, since a query may
+/// begin with parentheses.
 pub(in crate::connection) fn first_tokens<const N: usize>(statement: &str) -> [SqlToken<'_>; N] {
     let mut all = tokens(statement).skip_while(|t| t.is_symbol('(') || t.is_symbol(';'));
     std::array::from_fn(|_| all.next().unwrap_or(NONE))

@@ -37,15 +37,15 @@ use crate::connection::request::step::Sending;
 use crate::connection::request::text_results::{TextResults, names_styles};
 use crate::types::{DomainArrays, Shape, UserType, Verbatim, is_of_users};
 
-/// Names a statement for as long as JavaScript remembers its text.
+/// Names a statement as long as JavaScript remembers its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StatementId(pub u32);
 
 /// How a statement can be sent.
 #[derive(Clone, Debug)]
 pub enum Form {
-    /// No server has described it yet: parameters and results travel as text, and it is described
-    /// on the way.
+    /// No server has described the statement yet. Parameters and results are sent as text, and the
+    /// same flight asks for the description.
     Undescribed,
     Described(Arc<Description>),
 }
@@ -60,32 +60,35 @@ pub struct Statement {
     script: Script,
     pub session_effects: SessionEffects,
     pub(super) text_results: TextResults,
-    /// Whether it is a script that may change what its own results look like as text.
+    /// Whether the statement is a script that may change the text format of its own results.
     pub(super) restyles: bool,
-    /// Whether it is a script whose results have no values except of text.
+    /// Whether the statement is a script whose results have only values of type text.
     pub(super) is_plain_script: bool,
     pub(super) naming: Naming,
     /// When a server described it differently from an earlier description.
     pub(super) changed_at: Option<Instant>,
-    /// The value of `Statements::generation` when a server last described it.
+    /// The value of `Statements::generation` when a server last described the statement.
     described_in: u64,
-    /// When a server last refused it, in a transaction, perhaps for an outdated description.
+    /// When a server last refused the statement in a transaction, perhaps because of an outdated
+    /// description.
     pub(super) invalidated_at: Option<Instant>,
-    /// Whether it may be sent behind other requests: refused at any point, it has no effect.
+    /// Whether the statement may be sent after other requests: it has no effect if it is refused at
+    /// any point.
     pub may_share: bool,
-    /// Whether its whole text is known to do nothing but read.
+    /// Whether the whole text is known and only reads.
     pub is_plain_read: bool,
-    /// What it may have changed if it succeeded.
+    /// What the statement may have changed if it succeeded.
     pub effect: Effect,
     /// Whether it may run twice.
     pub may_run_twice: bool,
-    /// Calls that will still ask for it. A forgotten statement is dropped with the last of them.
+    /// How many calls still use the statement. A forgotten statement is dropped with the last of
+    /// them.
     holders: usize,
     forgotten: bool,
 }
 
 impl Statement {
-    /// The oids of its parameters' types; `None` before a server has described it.
+    /// The oids of the parameters' types. `None` until a server has described the statement.
     pub fn parameter_types(&self) -> Option<&[u32]> {
         match &self.form {
             Form::Undescribed => None,
@@ -93,7 +96,7 @@ impl Statement {
         }
     }
 
-    /// Whether its description names types that users made, and so holds in one database only.
+    /// Whether the description names users' types, and so is valid in one database only.
     pub fn has_user_types(&self) -> bool {
         match &self.form {
             Form::Undescribed => false,
@@ -104,7 +107,8 @@ impl Statement {
         }
     }
 
-    /// Takes a server's description. Returns the one that is known now, and whether it is new.
+    /// Takes a server's description. Returns the description that is known now, and whether it is
+    /// new.
     pub(super) fn set_description(
         &mut self,
         now: Instant,
@@ -121,19 +125,19 @@ impl Statement {
         (description, true)
     }
 
-    /// Whether it is, or may contain, a command that commits the statements before it.
+    /// Whether the statement is, or may contain, a command that commits the statements before it.
     pub fn may_commit(&self) -> bool {
         self.script.may_commit
     }
 
-    /// Whether it may have an effect although its transaction has none: it commits the transaction,
-    /// or ends it and goes on.
+    /// Whether the statement may have an effect although its transaction has none, because it
+    /// commits the transaction, or ends it and continues.
     pub fn may_leave_transaction(&self) -> bool {
         self.script.may_commit || self.script.may_go_on
     }
 
-    /// Whether the statement may have committed something in its middle that no command tag shows,
-    /// although the server refused it with `refused`.
+    /// Whether the statement may have committed something in its middle, which no command tag
+    /// shows, although the server sent the error `refused`.
     pub(super) fn may_have_committed(&self, sending: Sending, refused: &ServerFields) -> bool {
         match sending {
             Sending::Simple if self.script.is_block => false,
@@ -142,34 +146,35 @@ impl Statement {
         }
     }
 
-    /// Whether there may be several statements in it, which the server takes only by the simple
+    /// Whether the text may contain several statements. The server accepts these only by the simple
     /// protocol and without parameters.
     pub fn may_be_script(&self) -> bool {
         self.script.may_be_script
     }
 
-    /// Whether the server refuses its text as a whole, because the text ends inside a string, an
-    /// identifier in quotes or a comment.
+    /// Whether the server refuses all of the text because it ends inside a string, a quoted
+    /// identifier or a comment.
     pub(super) fn is_cut(&self) -> bool {
         self.script.is_cut
     }
 
-    /// Whether only its answer shows if the session is inside a transaction after it.
+    /// Whether only the answer shows if the session is in a transaction afterwards.
     pub fn may_move_transaction(&self) -> bool {
         self.script.may_move
     }
 
-    /// Whether it may change how the string constants in it are read.
+    /// Whether the statement may change how the string constants in its own text are read.
     pub(super) fn may_respell(&self) -> bool {
         self.sql.contains('\\') && contains_ignoring_case(&self.sql, "standard_conforming_strings")
     }
 
-    /// Whether it is PREPARE TRANSACTION: another session may commit the transaction by its name.
+    /// Whether the statement is PREPARE TRANSACTION: another session may commit the transaction by
+    /// its name.
     pub fn prepares_transaction(&self) -> bool {
         self.script.prepares_transaction
     }
 
-    /// Why this client refuses to send it.
+    /// Why this client refuses to send the statement.
     pub fn unfit(&self) -> Option<Unfit> {
         self.script.unfit
     }
@@ -181,25 +186,25 @@ fn gives_no_values(script: &str) -> bool {
 
 /// How many bytes all descriptions may take together.
 const MOST_WEIGHT: usize = 16 * 1024 * 1024;
-/// The most user-made types of which the pool remembers something. Adding a type copies the whole
-/// table if a request in flight still holds it.
+/// The most users' types of which the pool remembers something. If a request in flight still holds
+/// the table, adding a type copies the whole table.
 const MOST_TYPES: usize = 4096;
 
 /// The statements of a pool, by the small numbers that JavaScript uses for them.
 #[derive(Debug, Default)]
 pub struct Statements {
-    /// A session has shown that its settings give values another text than this client reads. From
-    /// then on the pool describes each statement before its first use.
+    /// Whether a session has shown that its settings give values another text than this client
+    /// reads. From then on the pool has each statement described before its first use.
     pub(super) describes_first: bool,
     domains: DomainArrays,
     places: Vec<Option<Statement>>,
     vacant: Vec<u32>,
-    /// An upper bound of the bytes that descriptions take. Descriptions that were dropped count
-    /// until the next time that all are added up.
+    /// An upper bound of the bytes that descriptions take. It includes dropped descriptions until
+    /// the next time that all are added up.
     weight: usize,
-    /// How often names have changed their meaning for all sessions, by this pool's statements.
+    /// How often statements of this pool have changed the meaning of names for all sessions.
     generation: u64,
-    /// A session has, or is about to get, a search_path or temporary tables of its own.
+    /// Whether a session has a search_path or temporary tables of its own, or is about to get them.
     have_own_names: bool,
 }
 
@@ -208,7 +213,7 @@ impl Statements {
         self.insert_verbatim(sql, Verbatim::default())
     }
 
-    /// The same text with another choice of types as text (`verbatim`) is another statement.
+    /// The same text with other types as text (`verbatim`) is another statement.
     pub fn insert_verbatim(&mut self, sql: &str, verbatim: Verbatim) -> StatementId {
         let script = Script::of(sql);
         let is_plain_read = !script.may_be_script && is_plain_read(sql);
@@ -256,22 +261,22 @@ impl Statements {
         self.domains.count().saturating_add(more) <= MOST_TYPES
     }
 
-    /// Adds types that a server has described, so that arrays of domains are asked for in binary.
+    /// Adds types that a server has described, so that arrays of domains are requested in binary.
     pub fn add_types(&mut self, types: &[(u32, UserType)]) {
         types.iter().for_each(|(oid, known)| self.domains.add(*oid, known));
     }
 
-    /// A server has refused to describe types between the statements of a script.
+    /// Records that a server has refused to describe types between the statements of a script.
     pub(super) fn refuse_types(&mut self) {
         self.domains.refuse();
     }
 
-    /// In which form the statement's results are wanted, by all that is known of types.
+    /// The forms in which the statement's results are wanted, by all that is known about types.
     pub fn verbatim(&self, statement: &Statement) -> Verbatim {
         statement.verbatim.with_domains(&self.domains)
     }
 
-    /// Updates a statement's description, and one call's, by the types that are known now.
+    /// Updates a statement's description, and that of one call, by the types that are known now.
     pub fn reform(&mut self, id: StatementId, own: Option<&mut Arc<Description>>) {
         let Some(Some(statement)) = self.places.get_mut(id.0 as usize) else { return };
         let Statement { form, verbatim, .. } = statement;
@@ -284,9 +289,9 @@ impl Statements {
     }
 
     /// The types of a statement's parameters, if they are the same on every connection. `None` if
-    /// each use has to ask its server: no server has described the statement, two servers have
-    /// described it differently, a session has a search_path or tables of its own, or names have
-    /// changed their meaning for all sessions since the last description.
+    /// each use has to ask its server. This is so if no server has described the statement, two
+    /// servers have described it differently, a session has a search_path or tables of its own, or
+    /// the meaning of names has changed for all sessions since the last description.
     pub fn parameter_types(&self, id: StatementId) -> Option<&[u32]> {
         let statement = self.get(id)?;
         let is_certain = !self.have_own_names
@@ -295,7 +300,7 @@ impl Statements {
         statement.parameter_types().filter(|_| is_certain)
     }
 
-    /// Replaces the statement's description by `better`, which knows more of the same types.
+    /// Replaces the statement's description by `better`, which knows more about the same types.
     pub fn replace_description(
         &mut self,
         id: StatementId,
@@ -311,7 +316,7 @@ impl Statements {
     }
 
     /// Takes a server's description of a statement. If descriptions take too much memory, all
-    /// others are forgotten, and servers describe the statements again with their next use.
+    /// others are forgotten, and servers describe those statements again at their next use.
     pub fn describe(
         &mut self,
         id: StatementId,
@@ -332,8 +337,8 @@ impl Statements {
         }
     }
 
-    /// Marks the descriptions so far as a possible cause of an error. Its caller may repeat the
-    /// transaction on any connection, so each connection prepares the statement anew.
+    /// Marks all descriptions so far as a possible cause of an error. The caller may repeat the
+    /// transaction on any connection, so each connection prepares the statement again.
     pub fn invalidate(&mut self, id: StatementId, now: Instant) {
         if let Some(statement) = self.get_mut(id) {
             statement.invalidated_at = Some(now);
@@ -365,12 +370,12 @@ impl Statements {
         self.generation
     }
 
-    /// Counts that names may have changed their meaning for all sessions.
+    /// Counts that the meaning of names may have changed for all sessions.
     pub fn names_moved(&mut self) {
         self.generation += 1;
     }
 
-    /// Forgets all descriptions, because they hold no longer.
+    /// Forgets all descriptions, because they are no longer valid.
     pub fn forget_descriptions(&mut self) {
         self.describes_first = false;
         self.domains = DomainArrays::default();
@@ -380,7 +385,8 @@ impl Statements {
         self.generation += 1;
     }
 
-    /// Keeps the statement for a call until [`Self::let_go`]. False if it is forgotten.
+    /// Keeps the statement for a call until [`Self::let_go`]. False if the statement is already
+    /// forgotten.
     pub fn hold(&mut self, id: StatementId) -> bool {
         match self.places.get_mut(id.0 as usize).and_then(Option::as_mut) {
             Some(statement) if !statement.forgotten => {
@@ -392,7 +398,7 @@ impl Statements {
         }
     }
 
-    /// The same for one more call of a statement that another call holds already.
+    /// Keeps the statement for one more call. Another call must already hold it.
     pub fn hold_once_more(&mut self, id: StatementId) {
         if let Some(statement) = self.get_mut(id) {
             statement.holders += 1;
@@ -406,7 +412,8 @@ impl Statements {
         }
     }
 
-    /// JavaScript will not name the statement again. Its number is reused once no call holds it.
+    /// Called when JavaScript will not name the statement again. Its number is reused once no call
+    /// holds it.
     pub fn forget(&mut self, id: StatementId) {
         if let Some(statement) = self.get_mut(id) {
             statement.forgotten = true;
@@ -432,9 +439,9 @@ impl Statements {
     }
 }
 
-/// Whether a statement either has its whole effect or none. Statements that begin with these words
-/// are so. A procedure or a DO block can commit in its middle, and so do VACUUM and CREATE INDEX
-/// CONCURRENTLY.
+/// Whether a statement either has its whole effect or none. This is true for statements that begin
+/// with these words. A procedure or a DO block can commit in its middle, and so do VACUUM and
+/// CREATE INDEX CONCURRENTLY.
 fn is_all_or_nothing(sql: &str) -> bool {
     const WORDS: [&str; 9] =
         ["select", "insert", "update", "delete", "merge", "with", "values", "table", "show"];

@@ -1,9 +1,9 @@
 //! What the names in statements mean. A server looks up tables, functions and types when it parses
-//! a statement, and the result holds until a name means something else.
+//! a statement. The result is valid until one of the names means something else.
 //!
 //! Some statements name their result and are never planned: the result of FETCH and EXECUTE depends
-//! on what the cursor or prepared statement of that name is when they run. Other statements change
-//! what names mean: DDL for all sessions, `search_path`, roles and temporary tables for their own
+//! on the cursor or prepared statement that has the name when they run. Other statements change
+//! what names mean: DDL for all sessions; `search_path`, roles and temporary tables for their own
 //! session.
 
 use super::creating::{Created, IntoFinder};
@@ -11,14 +11,14 @@ use super::lexer::{SqlToken, SqlTokens, tokens};
 use super::plain_read::is_plain_read;
 use super::session_effects::runs_strings;
 
-/// Facts about names that a statement's text shows.
+/// Facts about names that the text of a statement shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) struct Naming {
-    /// Its result is that of the object which has its name when it runs. The server does not check
-    /// a description of it.
+    /// The statement's result is that of the object which has the given name when the statement
+    /// runs. The server does not check the result against a description.
     pub(in crate::connection) names_result: bool,
     moves: Moves,
-    /// It may change whether its session accepts writes.
+    /// The statement may change whether its session accepts writes.
     pub(in crate::connection) makes_role: bool,
 }
 
@@ -26,14 +26,14 @@ pub(in crate::connection) struct Naming {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moves {
     Nobody,
-    /// The statement's own session: the statement ends a transaction, and with it names that the
-    /// transaction had changed for itself.
+    /// The statement's own session. The statement ends a transaction, and so undoes changes of
+    /// names that the transaction had made for itself.
     Back,
     Session,
     Everybody,
 }
 
-/// How many tokens at its beginning decide what a statement is.
+/// How many tokens at the beginning decide what a statement is.
 const WORDS: usize = 5;
 
 impl Naming {
@@ -65,7 +65,7 @@ impl Naming {
         moves = moves.max(seen.moves());
         let mentions = Mentions::of(sql);
         // A text can change a setting by a function, which it may call anywhere. Escapes can hide
-        // the setting's name.
+        // the name of the setting.
         let sets = mentions.escapes || (mentions.search_path && !is_plain_read(sql));
         let moves = if sets { moves.max(Moves::Session) } else { moves };
         let makes_role =
@@ -74,13 +74,13 @@ impl Naming {
     }
 }
 
-/// What stands anywhere in a text, in its strings and comments too.
+/// Words found anywhere in a text, even in its strings and comments.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mentions {
     /// An identifier in which escapes may hide any name.
     escapes: bool,
     search_path: bool,
-    /// A setting by which a session refuses writes, or the statement that sets it.
+    /// A setting that makes a session refuse writes, or the statement that sets it.
     read_only: bool,
     /// Something that may change any setting.
     setter: bool,
@@ -91,7 +91,8 @@ impl Mentions {
         let mut mentions = Self::default();
         let bytes = sql.as_bytes();
         for (at, byte) in bytes.iter().enumerate() {
-            // Whether a word is there, of which `before` bytes stand in front of this one.
+            // Whether the text has this word here, beginning `before` bytes before the current
+            // position.
             let is = |before: usize, word: &str| {
                 let start = at.checked_sub(before);
                 let found = start.and_then(|start| bytes.get(start..start + word.len()));
@@ -113,7 +114,7 @@ impl Mentions {
     }
 }
 
-/// The part of a statement that was read.
+/// The part of a statement that has been read.
 #[derive(Debug, Default)]
 struct Seen<'a> {
     /// Its first tokens.
@@ -124,14 +125,14 @@ struct Seen<'a> {
     moves: Option<Moves>,
 }
 
-/// How far a call of `set_config` was read.
+/// How much of a call of `set_config` has been read.
 #[derive(Clone, Copy, Debug, Default)]
 enum Call {
     #[default]
     None,
     Name,
     Open,
-    /// Its first argument begins with the name of a setting that does not change names.
+    /// The first argument begins with the name of a setting that does not change names.
     Setting,
 }
 
@@ -143,7 +144,7 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
 }
 
 impl<'a> Seen<'a> {
-    /// Reads a token, which `rest` follows.
+    /// Reads a token. `rest` is the text after it.
     fn push(&mut self, token: SqlToken<'a>, rest: &SqlTokens<'a>) {
         self.look_at_call(token);
         self.updates |= token.is_word("update");
@@ -172,7 +173,8 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Reads a call of `set_config`. Unless its setting is a plain string, it may be any setting.
+    /// Reads a call of `set_config`. Unless the setting's name is a plain string, it may be any
+    /// setting.
     fn look_at_call(&mut self, token: SqlToken<'a>) {
         self.call = match (self.call, token) {
             (Call::Name, SqlToken::Symbol('(')) => Call::Open,
@@ -220,8 +222,8 @@ fn moves_of(head: &[SqlToken<'_>]) -> Moves {
     if first.is_word("create") {
         return moves_of_created(Created::by_create(rest.iter().copied()));
     }
-    // A role without the right to use a schema passes over it, so a statement that changes rights
-    // or owners changes what names mean.
+    // If a role has no right to use a schema, the server skips that schema. So a statement that
+    // changes rights or owners changes what names mean.
     if first.is_any(&["alter", "drop", "import", "grant", "revoke", "reassign"]) {
         return Moves::Everybody;
     }
@@ -239,7 +241,7 @@ fn moves_of(head: &[SqlToken<'_>]) -> Moves {
     if first.is_word("execute") {
         return Moves::Session;
     }
-    // DEALLOCATE ALL also drops the names that this client has given.
+    // DEALLOCATE ALL also drops the statements that this client has prepared.
     if first.is_word("deallocate") && has(&["all"]) {
         return Moves::Session;
     }
@@ -250,7 +252,7 @@ fn moves_of(head: &[SqlToken<'_>]) -> Moves {
 }
 
 /// Whether the tokens after SET or RESET name a setting that decides which tables names mean.
-/// `app.role` is a user's own setting.
+/// `app.role` is a setting of the user's own.
 fn sets_names(rest: &[SqlToken<'_>]) -> bool {
     let mut words = rest.iter().skip_while(|word| word.is_any(&["session", "local"]));
     words.next().is_some_and(|setting| {
@@ -260,14 +262,14 @@ fn sets_names(rest: &[SqlToken<'_>]) -> bool {
     })
 }
 
-/// How often names have changed their meaning in one session, as far as its statements show it. A
-/// statement counts when it is sent: the server looks names up in the same order.
+/// How often the meaning of names has changed in one session, as far as its statements show. A
+/// statement counts when it is sent, since the server looks up names in the same order.
 #[derive(Debug, Default)]
 pub(in crate::connection) struct Names {
     epoch: u64,
-    /// Names have changed since the session was last at rest, perhaps for its transaction only.
+    /// Names have changed since the session was last idle, perhaps for its transaction only.
     moved: bool,
-    /// They have changed for other sessions too, once the transaction is committed.
+    /// Names have changed for other sessions too, once the transaction is committed.
     moved_for_all: bool,
 }
 
@@ -277,8 +279,8 @@ impl Names {
     }
 
     /// Counts a statement that is being sent, after which earlier names may mean something else.
-    /// Returns whether that holds for other sessions too. They apply it at once: a statement of
-    /// theirs that waits for a lock continues at the commit, before the answer has come here.
+    /// Returns whether this affects other sessions too. It affects them at once: if a statement of
+    /// theirs waits for a lock, it continues at the commit, before the answer has arrived here.
     pub(in crate::connection) fn sent(&mut self, naming: Naming) -> bool {
         match naming.moves {
             Moves::Nobody => return false,
@@ -291,18 +293,18 @@ impl Names {
         naming.moves == Moves::Everybody
     }
 
-    /// The server itself has reported another `search_path`.
+    /// The server itself has reported a new `search_path`.
     pub(in crate::connection) fn search_path_reported(&mut self) {
         self.epoch += 1;
     }
 
-    /// Whether other sessions see names differently once the statements under way are committed.
+    /// Whether other sessions see names differently once the statements in flight are committed.
     pub(in crate::connection) fn have_moved_for_all(&self) -> bool {
         self.moved_for_all
     }
 
-    /// The session is at rest: nothing is under way, and no transaction is open. Returns whether
-    /// other sessions may see names differently now.
+    /// Called when the session is idle: nothing is in flight, and no transaction is open. Returns
+    /// whether other sessions may see names differently now.
     pub(in crate::connection) fn on_idle(&mut self) -> bool {
         if std::mem::take(&mut self.moved) {
             self.epoch += 1;
@@ -345,7 +347,7 @@ mod tests {
             "COMMIT PREPARED 'x'",
             "REASSIGN OWNED BY a TO b",
             "INSERT INTO s VALUES (E'it'\n'\\'s'); ALTER TABLE t ALTER v TYPE text; INSERT INTO s VALUES ('')",
-            // TEMP is a name in each of these.
+            // In each of these, TEMP is a name.
             "ALTER TABLE t ALTER temp TYPE text",
             "ALTER TABLE temp ALTER v TYPE text",
             "DROP TABLE temporary",

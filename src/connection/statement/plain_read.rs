@@ -1,7 +1,7 @@
-//! Which statements do nothing but read, as far as their text can show. Such a statement writes
-//! nothing and asks for no lock on a row and no advisory lock, so it waits for no other
-//! transaction. Only such a statement may stand in front of others on a connection, or behind them.
-//! If its text is also certain ([`is_sure`]), it can be sent a second time.
+//! Which statements only read, as far as their text can show. Such a statement writes nothing and
+//! takes no row lock or advisory lock, so it waits for no other transaction. Only such a statement
+//! may share a connection with other requests in flight. If its text is also certain ([`is_sure`]),
+//! it can be sent a second time.
 //!
 //! A text is plain if all of it is understood: a SELECT, VALUES, TABLE or SHOW with known
 //! functions, operators and types (`plain_names`). Anything unknown makes it not plain. A text does
@@ -13,20 +13,22 @@
 //!   user-made casts;
 //! - a table that another transaction has locked, as ALTER TABLE does.
 //!
-//! For these there is a bound on how long a plain read stays behind others (`src/pool/calls/overtaking.rs`).
+//! In these cases there is a limit on how long a plain read waits behind others
+//! (`src/pool/calls/overtaking.rs`).
 
 use super::lexer::{SqlToken, tokens};
 use super::plain_names::{FUNCTIONS, OPERATORS, RESERVED, TYPES};
 
-/// The longest text that is looked at, in bytes. Sharing a connection saves a longer one nothing.
+/// The longest text that is examined, in bytes. A longer text gains nothing from sharing a
+/// connection.
 const LONGEST: usize = 1 << 16;
-/// Words of statements that write, or that turn a read into something else. RETURNING may stand in
-/// front of a type too, and OPERATOR in front of any operator.
+/// Words of statements that write, or that turn a read into something else. RETURNING can also come
+/// before a type, and OPERATOR before any operator.
 const NEVER: [&str; 7] = ["into", "insert", "update", "delete", "merge", "returning", "operator"];
 /// The words after FOR that lock rows.
 const LOCKS: [&str; 4] = ["update", "no", "share", "key"];
-/// Key words that the grammar itself lets stand in front of a parenthesis, so that they name no
-/// function or type there.
+/// Key words after which the grammar itself allows a parenthesis, so that they are not the name of
+/// a function or type there.
 const SYNTAX: [&str; 27] = [
     "between",
     "bit",
@@ -58,10 +60,10 @@ const SYNTAX: [&str; 27] = [
 ];
 /// Words that may follow the name of a type.
 const OF_TYPES: [&str; 7] = ["varying", "precision", "with", "without", "time", "zone", "array"];
-/// Key words that can also be names, and that have an operand after them.
+/// Key words that can also be names, and that are followed by an operand.
 const BEFORE_OPERANDS: [&str; 6] = ["between", "by", "escape", "ilike", "like", "zone"];
 
-/// Volatile functions that change nothing except what the session itself may see.
+/// Volatile functions that change only what the session itself may see.
 const HARMLESS: [&str; 10] = [
     "clock_timestamp",
     "gen_random_uuid",
@@ -75,18 +77,18 @@ const HARMLESS: [&str; 10] = [
     "uuidv7",
 ];
 
-/// Whether the text is one statement that does nothing but read.
+/// Whether the text is a single statement that only reads.
 pub(in crate::connection) fn is_plain_read(sql: &str) -> bool {
     reads(sql, &[])
 }
 
-/// Whether the text is one statement that changes nothing: a plain read, or one that keeps its
-/// session waiting.
+/// Whether the text is a single statement that changes nothing: a plain read, or a statement that
+/// makes its session wait.
 pub(in crate::connection) fn changes_nothing(sql: &str) -> bool {
     reads(sql, &HARMLESS)
 }
 
-/// Whether the text is one statement that reads, and calls only known or allowed functions.
+/// Whether the text is a single statement that reads, and calls only known or allowed functions.
 fn reads(sql: &str, allowed: &'static [&'static str]) -> bool {
     if sql.len() > LONGEST {
         return false;
@@ -104,10 +106,10 @@ fn reads(sql: &str, allowed: &'static [&'static str]) -> bool {
     }
 }
 
-/// Whether a plain read is certainly what its text says, so that it may run twice. The server
-/// prefers a user's function or operator over a system one of the same name if its parameter types
-/// fit better. So every call must have a schema or no arguments, and every operator must compare or
-/// calculate.
+/// Whether a plain read certainly does what its text says, so that it may run twice. If a user's
+/// function or operator has the name of a system one, and its parameter types fit better, the
+/// server prefers the user's. So every call must have a schema or no arguments, and every operator
+/// must compare or calculate.
 pub(in crate::connection) fn is_sure(sql: &str) -> bool {
     const SURE: [&str; 13] = ["=", "<>", "!=", "<", ">", "<=", ">=", "+", "-", "*", "/", "%", "||"];
     let parts = parts(sql);
@@ -146,12 +148,12 @@ fn has(table: &str, name: &str) -> bool {
 }
 
 /// A token in the form that matters here: words are in lower case, and the characters of an
-/// operator are together.
+/// operator are joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part<'a> {
     Word(String),
     Quoted(&'a str),
-    /// A string whose end is the same under all settings of the session.
+    /// A string that ends at the same place under all settings of the session.
     Text,
     Value,
     Operator(&'a str),
@@ -213,8 +215,8 @@ fn parts(sql: &str) -> Vec<Part<'_>> {
     parts
 }
 
-/// Whether an operator is known. Signs at the end of its characters that belong to the operand
-/// after it do not count (manual, 4.1.3).
+/// Whether an operator is known. Signs at its end that belong to the following operand do not count
+/// (manual, 4.1.3).
 fn is_known_operator(mut operator: &str) -> bool {
     if !operator.contains(['~', '!', '@', '#', '%', '^', '&', '|', '`', '?']) {
         while operator.len() > 1 && operator.ends_with(['+', '-']) {
@@ -233,7 +235,7 @@ enum Kind {
     Cast,
     /// Names of columns, perhaps with types.
     Columns,
-    /// `DISTINCT ON (...)`: an expression follows it.
+    /// `DISTINCT ON (...)`, after which an expression follows.
     DistinctOn,
     Bracket,
 }
@@ -241,7 +243,7 @@ enum Kind {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     kind: Kind,
-    /// Whether the reader is in the list of WITH, in front of its statement.
+    /// Whether the reader is in the WITH list, before the statement itself.
     in_with: bool,
 }
 
@@ -254,7 +256,7 @@ impl Frame {
 struct Reader<'a> {
     parts: &'a [Part<'a>],
     frames: Vec<Frame>,
-    /// The content of the last parenthesis that was closed.
+    /// The kind of the last parenthesis that was closed.
     closed: Kind,
     /// Functions that may be called in addition to those that only read.
     allowed: &'static [&'static str],
@@ -288,7 +290,7 @@ impl<'a> Reader<'a> {
         self.frames.last().map_or(Kind::Expression, |frame| frame.kind)
     }
 
-    /// The part that stands `count` parts before a place.
+    /// The part that is `count` parts before `at`.
     fn before(&self, at: usize, count: usize) -> Option<&'a Part<'a>> {
         self.parts.get(at.checked_sub(count)?)
     }
@@ -321,7 +323,7 @@ impl<'a> Reader<'a> {
             Part::Symbol(':') if self.is_symbol(at + 1, ':') => self.type_name(at + 2),
             Part::Symbol(':') if at > 0 && self.is_symbol(at - 1, ':') => Some(()),
             Part::Symbol(':') => only_if(self.kind() == Kind::Bracket),
-            // A function may be called as a column of its argument.
+            // This may be a function that is called as a column of its argument.
             Part::Symbol('.') => {
                 let is_behind = |symbol| at > 0 && self.is_symbol(at - 1, symbol);
                 only_if(!is_behind(')') && !is_behind(']'))
@@ -329,7 +331,7 @@ impl<'a> Reader<'a> {
             Part::Symbol(',') | Part::Text | Part::Value => Some(()),
             Part::Symbol(_) | Part::Unclear => None,
             Part::Operator(operator) => only_if(is_known_operator(operator)),
-            // A constant of a type whose name is in quotes.
+            // This may be a constant of a type whose name is quoted.
             Part::Quoted(_) => only_if(self.parts.get(at + 1) != Some(&Part::Text)),
             Part::Word(word) => self.word(at, word),
         }
@@ -379,7 +381,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Checks a word in front of a string: it is the string's type, or a key word.
+    /// Checks a word before a string: it is the string's type, or a key word.
     fn before_text(&self, at: usize, word: &str) -> Plain {
         if at > 0 && self.is_symbol(at - 1, '.') {
             return self.type_name(at.checked_sub(2)?);
@@ -398,7 +400,7 @@ impl<'a> Reader<'a> {
         only_if(known)
     }
 
-    /// Whether the part before a place can be the end of an operand.
+    /// Whether the part before `at` can be the end of an operand.
     fn is_behind_operand(&self, at: usize) -> bool {
         match self.before(at, 1) {
             Some(Part::Word(word)) => {
@@ -410,8 +412,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a system type is named there. The input function of another type, or the check of a
-    /// domain, may do anything.
+    /// Whether the name at `at` is a system type's. The input function of another type, or the
+    /// check of a domain, may do anything.
     fn type_name(&self, at: usize) -> Plain {
         let at = match self.parts.get(at)? {
             Part::Word(schema) if schema == "pg_catalog" && self.is_symbol(at + 1, '.') => at + 2,
@@ -425,7 +427,7 @@ impl<'a> Reader<'a> {
         only_if(known && !self.is_symbol(at + 1, '.'))
     }
 
-    /// The content of a parenthesis; `None` if it may belong to an unknown call.
+    /// The kind of a parenthesis. `None` if it may belong to an unknown call.
     fn parenthesis(&self, at: usize) -> Option<Kind> {
         let Some(before) = at.checked_sub(1) else { return Some(Kind::Expression) };
         let word = match self.parts.get(before)? {
@@ -471,12 +473,12 @@ impl<'a> Reader<'a> {
         self.columns(before).or_else(|| self.may_call(word).then_some(Kind::Expression))
     }
 
-    /// Whether a parenthesis was closed before a place that no expression can follow.
+    /// Whether the part before `at` closes a parenthesis after which no expression can follow.
     fn is_behind_call(&self, at: usize) -> bool {
         self.before(at, 1) == Some(&Part::Symbol(')')) && self.closed != Kind::DistinctOn
     }
 
-    /// After AS stands a statement, a window, or the columns that a function returns.
+    /// After AS comes a statement, a window, or the columns that a function returns.
     fn behind_as(&self, at: usize) -> Kind {
         const BEGINS: [&str; 9] =
             ["select", "values", "table", "with", "partition", "order", "rows", "range", "groups"];
@@ -487,7 +489,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a name in front of a parenthesis is an alias, or a name in the list of WITH.
+    /// Whether the name before a parenthesis is an alias, or a name in the WITH list.
     fn columns(&self, name: usize) -> Option<Kind> {
         let in_with = self.frames.last().is_some_and(|frame| frame.in_with);
         let is_alias = (self.follows(name, &["as"]) && self.kind() != Kind::Cast)

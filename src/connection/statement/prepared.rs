@@ -1,11 +1,11 @@
 //! The statements that this connection has prepared under names. Their number is bounded: the least
-//! recently used one makes room for the next.
+//! recently used statement makes room for the next.
 //!
 //! A name stands for a single statement of a single connection, since it begins with the
 //! connection's random digits. A pooler in transaction mode may lend a server connection on which
-//! another client has prepared statements. A shared name would then run that client's statement,
-//! and a name made from the text alone could have parameters of other types. With names of their
-//! own, such a pooler answers that there is no such statement.
+//! another client has prepared statements. Under a shared name, the server would then run that
+//! client's statement. Under a name made from the text alone, the parameters could have other
+//! types. With names of its own, this client gets the answer that there is no such statement.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -14,20 +14,20 @@ use std::time::Duration;
 use super::{Description, Statement, StatementId};
 use crate::base::Instant;
 
-/// The server's description from the flight that prepares a statement; empty before that is
+/// The server's description from the flight that prepares a statement. Empty until that flight is
 /// answered.
 pub(in crate::connection) type DescriptionCell = Arc<OnceLock<Arc<Description>>>;
 
-/// The age at which a statement is prepared anew: its names may mean something else by now without
-/// this client having seen that.
+/// The age at which a statement is prepared again: its names may mean something else by now without
+/// this client knowing.
 const OLD: Duration = Duration::from_secs(60);
-/// The age from which a statement is prepared anew when another connection got another description,
-/// which may hold for that connection only.
+/// The age from which a statement is prepared again if another connection got another description.
+/// That description may be valid for that connection only.
 const OLD_IF_CONTRADICTED: Duration = Duration::from_secs(1);
 
-/// How many bytes the descriptions of named statements may take together, and likewise those of
-/// unnamed ones. A wide table's description is as large as some hundred others, and a connection
-/// meets a thousand statements.
+/// How many bytes the descriptions of named statements may take together. The same limit applies to
+/// unnamed statements. A wide table's description is as large as some hundred others, and a
+/// connection meets a thousand statements.
 const MOST_WEIGHT: usize = 2 * 1024 * 1024;
 
 /// When a statement was described, and what names meant at that time.
@@ -45,7 +45,7 @@ impl Moment {
         self.is_disputed(now, statement) || now.at.since(self.at) >= OLD
     }
 
-    /// The same, without regard to its age.
+    /// The same, regardless of its age.
     fn is_disputed(self, now: Self, statement: &Statement) -> bool {
         let age = now.at.since(self.at);
         let contradicted =
@@ -64,7 +64,7 @@ pub(in crate::connection) struct Preparation {
     pub(in crate::connection) description: DescriptionCell,
     moment: Moment,
     used: u64,
-    /// The name that the flight which prepares this one closes.
+    /// The name that the flight which prepares this statement closes.
     replaces: Option<Arc<str>>,
 }
 
@@ -90,12 +90,12 @@ pub(in crate::connection) struct Prepared {
     recent: Vec<Option<Recent>>,
     recent_weight: usize,
     count: usize,
-    /// Names that are no longer used, and that the server still holds.
+    /// Names that are no longer used, but that the server still knows.
     doomed: VecDeque<Arc<str>>,
-    /// How many statements may have names. 0 prepares none, which poolers in transaction mode may
-    /// need.
+    /// How many statements may have names. With 0 no statement is prepared, which poolers in
+    /// transaction mode may require.
     capacity: usize,
-    /// The beginning of all names.
+    /// The prefix of all names.
     prefix: Box<str>,
     names: u64,
     uses: u64,
@@ -103,19 +103,20 @@ pub(in crate::connection) struct Prepared {
     evicted: Option<Arc<str>>,
 }
 
-/// What is known here of a statement that is about to run.
+/// What is known about a statement that is about to run.
 #[derive(Debug)]
 pub(in crate::connection) enum Found<'a> {
     Nothing,
-    /// It has to be prepared anew.
+    /// The statement has to be prepared again.
     Outdated,
-    /// The same, and the flight that prepared it has no answer yet.
+    /// The statement has to be prepared again, although the flight that prepared it has no answer
+    /// yet.
     OutdatedUnheard,
     Known(&'a Preparation),
 }
 
 impl Prepared {
-    /// `random` makes the names different from those of other connections.
+    /// `random` distinguishes the names from those of other connections.
     pub(in crate::connection) fn new(capacity: usize, random: [u8; 8]) -> Self {
         let prefix = format!("h{:016x}_", u64::from_be_bytes(random)).into_boxed_str();
         Self {
@@ -168,8 +169,8 @@ impl Prepared {
         (is_it && !recent.moment.is_outdated(now, statement)).then_some(&recent.description)
     }
 
-    /// The description from this session, even if the statement is about to be described anew. A
-    /// statement that is used all the time is sent by it in the very flight that describes it anew.
+    /// The description from this session, even if the statement is about to be described again. A
+    /// frequently used statement is sent with it in the same flight in which it is described again.
     pub(in crate::connection) fn described_here(
         &self,
         id: StatementId,
@@ -186,7 +187,7 @@ impl Prepared {
     }
 
     /// Takes the description of a statement that was sent without a name. If the same statement has
-    /// a name here and another description, the name is no longer used.
+    /// a name with another description, that name is no longer used.
     pub(in crate::connection) fn remember(
         &mut self,
         id: StatementId,
@@ -236,7 +237,8 @@ impl Prepared {
     }
 
     /// Which name the flight that prepares `id` closes: that of an earlier statement with the same
-    /// number, one that is no longer used, or, if the cache is full, the least recently used one.
+    /// number, a name that is no longer used, or, if the cache is full, that of the least recently
+    /// used statement.
     pub(in crate::connection) fn victim(&self, id: StatementId) -> Option<(Victim, Arc<str>)> {
         if let Some(Some(earlier)) = self.places.get(id.0 as usize) {
             return Some((Victim::Kept(id), Arc::clone(&earlier.name)));
@@ -260,9 +262,9 @@ impl Prepared {
         };
     }
 
-    /// The server refused the flight before it had parsed the statement, and perhaps, with a BEGIN
-    /// in front, before it had closed the other one. So the other name is closed once more: no name
-    /// is used twice, and closing a name that is gone does nothing.
+    /// Called when the server refused the flight before it had parsed the statement. If a BEGIN
+    /// came first, the server may also not have closed the other name. So that name is closed once
+    /// more. This does no harm: no name is used twice, and closing an unknown name does nothing.
     pub(in crate::connection) fn unparsed(&mut self, id: StatementId, name: &Arc<str>) {
         if self.has(id, name) {
             let replaces = self.take(id).and_then(|preparation| preparation.replaces);
@@ -270,7 +272,7 @@ impl Prepared {
         }
     }
 
-    /// The server's statement under this name is no longer used.
+    /// Notes that the server's statement under this name is no longer used.
     pub(in crate::connection) fn doom_name(&mut self, id: StatementId, name: &Arc<str>) {
         if self.has(id, name) {
             self.doom(id);
@@ -282,14 +284,14 @@ impl Prepared {
         self.doomed.extend(preparation.map(|preparation| preparation.name));
     }
 
-    /// Forgets the description of the statement without a name.
+    /// Forgets the description of a statement that has no name.
     pub(in crate::connection) fn forget(&mut self, id: StatementId) {
         if let Some(recent) = self.recent.get_mut(id.0 as usize).and_then(Option::take) {
             self.recent_weight -= recent.description.weight();
         }
     }
 
-    /// A name that no statement had before.
+    /// A name that no statement has had before.
     pub(in crate::connection) fn next_name(&mut self) -> Arc<str> {
         self.names += 1;
         Arc::from(format!("{}{}", self.prefix, self.names))
@@ -319,8 +321,8 @@ impl Prepared {
         self.lighten();
     }
 
-    /// Drops the least recently used statements until the descriptions of the others fit into their
-    /// limit.
+    /// Drops the least recently used statements until the descriptions of the others are within
+    /// their limit.
     fn lighten(&mut self) {
         let use_and_weight = |place: &Option<Preparation>| {
             place.as_ref().and_then(|kept| Some((kept.used, kept.description.get()?.weight())))
@@ -336,7 +338,7 @@ impl Prepared {
         }
     }
 
-    /// The server has dropped all of them.
+    /// Called when the server has dropped all of the statements.
     pub(in crate::connection) fn clear(&mut self) {
         self.places.clear();
         self.doomed.clear();
@@ -344,7 +346,7 @@ impl Prepared {
         self.count = 0;
     }
 
-    /// The flight that should have prepared the statement is not sent.
+    /// Called when the flight that should have prepared the statement is not sent.
     pub(in crate::connection) fn remove(&mut self, id: StatementId, name: &Arc<str>) {
         if self.has(id, name) {
             drop(self.take(id));
@@ -457,7 +459,7 @@ mod tests {
                 id
             })
             .collect();
-        // The description of the last one is only counted with the preparation after it.
+        // The description of the last statement is counted only when the next one is prepared.
         let known: Vec<_> = ids.iter().map(|id| setup.is_known(*id)).collect();
         assert_eq!(known.iter().filter(|known| **known).count(), most + 1);
         assert!(known.ends_with(&vec![true; most + 1]));

@@ -1,6 +1,6 @@
 //! The text of a statement without its constants, for traces: `SELECT * FROM t WHERE a = ?`.
 //!
-//! Comments go as well, since they may hold anything.
+//! Comments are removed too, since they may contain anything.
 
 use super::lexer::{SqlToken, tokens};
 

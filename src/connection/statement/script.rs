@@ -1,6 +1,6 @@
-//! Facts about the statements of a text that the pool has to know before a server has read it: how
-//! many there are, which of them begin and end transactions, and whether this client does not
-//! support one.
+//! Facts about the statements in a text that the pool needs before a server has read the text: how
+//! many statements there are, which of them begin and end transactions, and whether there is one
+//! that this client does not support.
 
 use super::control::Control;
 use super::halfway::Halfway;
@@ -17,18 +17,17 @@ pub(in crate::connection) struct Script {
     pub(in crate::connection) may_be_script: bool,
     /// One of them may commit the statements before it.
     pub(in crate::connection) may_commit: bool,
-    /// One of them may end its transaction, and another one run after that.
+    /// One of them may end its transaction, and another may run after that.
     pub(in crate::connection) may_go_on: bool,
-    /// The session may be in a transaction after the text and not before it, or the other way
-    /// round.
+    /// The text may move the session into a transaction, or out of one.
     pub(in crate::connection) may_move: bool,
     /// What one of them may commit in its middle.
     pub(in crate::connection) halfway: Halfway,
-    /// There certainly is more than one statement, so the simple protocol runs them in one
+    /// There is certainly more than one statement, so the simple protocol runs them in one
     /// transaction block.
     pub(in crate::connection) is_block: bool,
-    /// The text ends inside a string, an identifier in quotes or a comment, for which the server
-    /// refuses all of it.
+    /// The text ends inside a string, a quoted identifier or a comment, so the server refuses all
+    /// of it.
     pub(in crate::connection) is_cut: bool,
     /// One of them is PREPARE TRANSACTION.
     pub(in crate::connection) prepares_transaction: bool,
@@ -38,7 +37,7 @@ pub(in crate::connection) struct Script {
 /// Why this client refuses to send a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// It leaves a transaction open. That is refused on a connection that its caller shares.
+    /// It leaves a transaction open. This is refused on a connection that its caller shares.
     LeavesTransactionOpen,
     Copy,
     Listen,
@@ -47,7 +46,7 @@ pub enum Unfit {
 }
 
 impl Unfit {
-    /// The error for the caller. `None` if the text may be sent, since the caller has the
+    /// The error for the caller. `None` if the text may be sent because the caller has the
     /// connection to itself.
     pub fn refusal(self, is_leased: bool) -> Option<Error> {
         let error = match self {
@@ -76,7 +75,7 @@ impl Unfit {
     }
 }
 
-/// A COPY that had this client at its other end.
+/// A COPY that would transfer data to or from this client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) enum Copied {
     FromStdin,
@@ -114,7 +113,7 @@ pub(in crate::connection) fn copied_error(copied: Copied, is_undone: bool, faile
     copied.refused(&format!(": {what}")).with_outcome(outcome)
 }
 
-/// The error for a transaction left open. `what` says what was done, or would be.
+/// The error for a transaction that is left open. `what` says what happened, or would happen.
 pub fn left_open(what: &str) -> Error {
     let message = format!(
         "{what}: its connection would go to other callers with the transaction open. Use pool.transaction, \
@@ -150,7 +149,7 @@ impl Script {
                 }
                 Control::None => {}
             }
-            // After a string whose end is uncertain, no statement's beginning is certain.
+            // After a string with an uncertain end, the beginning of a statement is uncertain too.
             if !is_ambiguous && script.unfit.is_none() {
                 script.unfit = unfit(part.text);
             }
@@ -180,7 +179,7 @@ pub(in crate::connection) fn is_end(statement: &str) -> bool {
 }
 
 /// Whether the statements form one transaction: the first begins it, the last ends it, and no other
-/// one begins or ends any.
+/// statement begins or ends a transaction.
 pub(in crate::connection) fn is_framed(script: &str) -> bool {
     let controls: Vec<_> = parts(script).map(|part| Control::of(part.text)).collect();
     let [Control::Begin, inner @ .., last] = &controls[..] else { return false };
@@ -213,7 +212,7 @@ fn unfit(statement: &str) -> Option<Unfit> {
     first.is_word("select").then(|| sets_encoding(statement)).flatten()
 }
 
-/// Whether a COPY has this client at its other end.
+/// Whether a COPY transfers data to or from this client.
 fn copies_to_client(copy: &str) -> bool {
     let (mut depth, mut before) = (0_usize, NONE);
     let mut all = tokens(copy);
@@ -221,7 +220,7 @@ fn copies_to_client(copy: &str) -> bool {
         match token {
             SqlToken::Symbol('(') => depth += 1,
             SqlToken::Symbol(')') => depth = depth.saturating_sub(1),
-            // A table may have such a name behind that of its schema.
+            // After the name of a schema, this may be the name of a table.
             _ if depth == 0 && token.is_any(&["from", "to"]) && !before.is_symbol('.') => {
                 return all.next().is_some_and(|end| end.is_any(&["stdin", "stdout"]));
             }
@@ -251,14 +250,14 @@ fn sets_encoding(select: &str) -> Option<Unfit> {
     None
 }
 
-/// Whether a value of `client_encoding` leaves it at UTF8. DEFAULT does, since UTF8 is the login's
-/// value.
+/// Whether a value of `client_encoding` keeps it at UTF8. DEFAULT does, since the login has set
+/// UTF8.
 fn is_utf8(value: SqlToken<'_>) -> bool {
     match value {
         SqlToken::Text { body, .. } => is_utf8_by_name(body),
         SqlToken::Word(word) => is_utf8_by_name(word) || value.is_word("default"),
         SqlToken::Quoted(name) => is_utf8_by_name(name),
-        // The value is wrong, or it is not known here.
+        // The value is wrong or unknown.
         _ => true,
     }
 }
@@ -275,12 +274,12 @@ pub(in crate::connection) fn is_utf8_by_name(name: &str) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::connection) struct Part<'a> {
     pub(in crate::connection) text: &'a str,
-    /// At which byte of the text it begins.
+    /// The byte of the text at which the statement begins.
     pub(in crate::connection) start: usize,
     pub(in crate::connection) is_ambiguous: bool,
 }
 
-/// The statements of a text, divided as by the server's parser. Empty ones are left out.
+/// The statements of a text, split as by the server's parser. Empty statements are left out.
 pub(in crate::connection) fn parts(sql: &str) -> Parts<'_> {
     Parts { sql, rest: tokens(sql) }
 }
@@ -291,7 +290,7 @@ pub(in crate::connection) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Whether the text has ended inside a string, an identifier in quotes or a comment.
+    /// Whether the text has ended inside a string, a quoted identifier or a comment.
     fn is_cut(&self) -> bool {
         self.rest.is_cut()
     }
@@ -315,7 +314,7 @@ fn next_part<'a>(rest: &mut SqlTokens<'a>) -> Option<(Part<'a>, bool)> {
     let whole = rest.rest();
     let [first, second, third, fourth] = next_tokens::<4>(&mut rest.clone());
     let what = if second.is_word("or") && third.is_word("replace") { fourth } else { second };
-    // A body in SQL contains statements of its own (PostgreSQL manual, CREATE FUNCTION, sql_body).
+    // An SQL body contains statements of its own (PostgreSQL manual, CREATE FUNCTION, sql_body).
     let may_have_body = first.is_word("create") && what.is_any(&["function", "procedure"]);
     let (mut is_empty, mut depth, mut body, mut is_ambiguous) = (true, 0_usize, Body::None, false);
     let mut end = whole.len();
@@ -340,13 +339,13 @@ fn next_part<'a>(rest: &mut SqlTokens<'a>) -> Option<(Part<'a>, bool)> {
     (!whole.is_empty()).then_some((Part { text, start: 0, is_ambiguous }, is_empty))
 }
 
-/// How far the body in SQL of a function or procedure was read. It begins with BEGIN ATOMIC, each
-/// of its statements ends with a semicolon, and END stands where another one would begin. Anywhere
-/// else these words are names or belong to CASE.
+/// How far the SQL body of a function or procedure has been read. It begins with BEGIN ATOMIC, each
+/// of its statements ends with a semicolon, and END comes where another statement would begin.
+/// Anywhere else these words are names or belong to CASE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
     None,
-    /// Behind BEGIN, which ATOMIC has to follow.
+    /// After BEGIN. ATOMIC must follow.
     Begun,
     Statement,
     /// Where a statement begins.
@@ -374,8 +373,9 @@ fn next_tokens<'a, const N: usize>(all: &mut SqlTokens<'a>) -> [SqlToken<'a>; N]
     std::array::from_fn(|_| all.next().unwrap_or(NONE))
 }
 
-/// Whether an uncertain text is sent by the simple protocol. That protocol takes a single statement
-/// too, while the extended one would refuse several, and the error would end a transaction.
+/// Whether an uncertain text has to be sent by the simple protocol, which accepts a single
+/// statement too. The extended protocol would refuse several statements, and the error would make a
+/// transaction fail.
 fn has_inner_semicolon(sql: &str) -> bool {
     sql.trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ';').contains(';')
 }
@@ -400,7 +400,7 @@ mod tests {
                  select 2; end; select 3",
                 2,
             ),
-            // Each of these is one function, and a SELECT.
+            // Each of these is one function, and one SELECT.
             ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT begin FROM t; END; SELECT 1", 2),
             ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS end; END; SELECT 1", 2),
             ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT a end; END; SELECT 1", 2),

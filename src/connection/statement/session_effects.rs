@@ -1,10 +1,10 @@
 //! Effects of statements on their session: whether they leave something behind, so that the session
-//! must be reset before another caller has it, and whether they change settings, for their
+//! must be reset before another caller gets it, and whether they change settings, for their
 //! transaction or for longer (`settings`).
 //!
 //! The command tag shows settings, LISTEN and prepared statements. Other effects show in the text,
-//! which is looked at once for each statement of the pool, and in the server's reports of its
-//! settings. Further effects of functions can't be seen: session work belongs on a dedicated
+//! which is examined once for each statement of the pool, and in the server's reports of its
+//! settings. Other effects of functions can't be seen. So session work belongs on a dedicated
 //! connection, which is always reset.
 
 use super::creating::{Created, IntoFinder};
@@ -13,12 +13,12 @@ use super::script::parts;
 use crate::base::Mutation;
 use crate::connection::request::command::CommandTag;
 
-/// The effects on its session that a statement's text shows.
+/// The effects on the session that the text of a statement shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionEffects {
     leaves: Leaves,
     changes_settings: bool,
-    /// It may leave something behind although it fails.
+    /// The statement may leave something behind even if it fails.
     leaves_by_failing: bool,
 }
 
@@ -26,9 +26,9 @@ pub struct SessionEffects {
 enum Leaves {
     /// Nothing, unless the command tag says otherwise.
     ByTag,
-    /// Nothing, although the tag says SET: the setting ends with the transaction.
+    /// Nothing, although the command tag is SET: the setting ends with the transaction.
     Local,
-    /// As `ByTag`, and the first word makes it likely.
+    /// Like `ByTag`, but the first word makes a change likely.
     LikelyByTag,
     /// A change that no command tag shows.
     Certain,
@@ -59,12 +59,12 @@ impl SessionEffects {
         Self { leaves, changes_settings, leaves_by_failing }
     }
 
-    /// Whether nothing may be sent behind the statement before its answer has come.
+    /// Whether nothing may be sent after the statement until its answer has come.
     pub fn is_likely(self) -> bool {
         matches!(self.leaves, Leaves::LikelyByTag | Leaves::Certain)
     }
 
-    /// Whether the statement has left something behind, now that it ran.
+    /// Whether the statement has left something behind, after it ran.
     pub(in crate::connection) fn were_left(self, command: &CommandTag) -> bool {
         match self.leaves {
             Leaves::Certain => true,
@@ -75,9 +75,9 @@ impl SessionEffects {
         }
     }
 
-    /// Whether the statement may have left something behind although the server refused it after it
-    /// had begun to run it. An advisory lock of the session outlasts the transaction that took it,
-    /// and so does what code does before it commits. Anything else is undone.
+    /// Whether the statement may have left something behind if the server had begun to run it and
+    /// then sent an error. An advisory lock of the session outlasts the transaction that took it,
+    /// and so do the effects of code before it commits. Everything else is undone.
     pub(in crate::connection) fn may_be_left_by_failing(self) -> bool {
         self.leaves_by_failing && !Mutation::TrustRefusals.is_on()
     }
@@ -88,18 +88,18 @@ impl SessionEffects {
         self.changes_settings
     }
 
-    /// Whether they may still differ after the transaction, now that the statement ran.
+    /// Whether settings may differ after the end of the transaction, now that the statement ran.
     pub(in crate::connection) fn changed_settings(self, command: &CommandTag) -> bool {
         self.changes_settings && self.were_left(command)
     }
 }
 
-/// Whether all settings have their values of the startup again.
+/// Whether all settings have the values of the login again.
 pub(in crate::connection) fn resets_settings(command: &CommandTag) -> bool {
     command.name() == "DISCARD ALL"
 }
 
-/// Whether the server has forgotten the statements that were prepared on this connection.
+/// Whether the server has dropped the statements that were prepared on this connection.
 pub(in crate::connection) fn deallocates_all(command: &CommandTag) -> bool {
     matches!(command.name(), "DEALLOCATE ALL" | "DISCARD ALL")
 }
@@ -109,14 +109,14 @@ fn is_local(scope: SqlToken<'_>) -> bool {
     scope.is_any(&["local", "transaction", "constraints"])
 }
 
-/// Effects that the words of a statement show, anywhere in it.
+/// Effects that words anywhere in a statement show.
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks {
-    /// Whether the statement leaves something behind that no tag shows.
+    /// Whether the statement leaves something behind that no command tag shows.
     leaves: bool,
     /// Whether the statement changes settings.
     sets: bool,
-    /// Whether the statement may leave something behind although it fails.
+    /// Whether the statement may leave something behind even if it fails.
     leaves_by_failing: bool,
 }
 
@@ -124,7 +124,7 @@ struct Marks {
 const RUN_STRINGS: [&str; 5] =
     ["query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "ts_rewrite", "ts_stat"];
 /// Words of a DO block that may change the session, and not only its tables. UPDATE contains one of
-/// them too: an unneeded reset does no harm.
+/// these words too, and then a reset that is not needed does no harm.
 const IN_BLOCKS: [&str; 7] = ["set", "reset", "execute", "listen", "load", "prepare", "discard"];
 
 /// Whether a function of this name runs a statement given as a string.
@@ -187,14 +187,15 @@ impl Marks {
         marks
     }
 
-    /// Adds the effects of a DO statement's code. The functions that it calls are not looked at.
+    /// Adds the effects of a DO statement's code. The functions that the code calls are not
+    /// examined.
     fn add_block(&mut self, statement: &str) {
         let mut all = tokens(statement);
         let mut before = NONE;
         while let Some(token) = all.next() {
             match token {
                 SqlToken::Text { body, .. } => {
-                    // Escapes can hide a word, and so can a string that goes on in another line.
+                    // Escapes can hide a word, and so can a string that continues on another line.
                     let is_unclear = body.contains('\\') || matches!(before, SqlToken::Text { .. });
                     let changes = is_unclear || tokens(body).any(|word| word.is_any(&IN_BLOCKS));
                     let inner = Self::of(body);
@@ -208,7 +209,7 @@ impl Marks {
                     self.leaves |= !is_read;
                     self.sets |= !is_read;
                 }
-                // Escapes by a sign of their own.
+                // UESCAPE defines another escape character.
                 _ if token.is_word("uescape") => (self.leaves, self.sets) = (true, true),
                 _ => {}
             }
@@ -217,8 +218,8 @@ impl Marks {
     }
 }
 
-/// Whether a call of `set_config` is a SET LOCAL: its third argument is `true` and nothing else. An
-/// argument that can't be read counts as not.
+/// Whether a call of `set_config` is a SET LOCAL: its third argument must be `true`. An argument
+/// that can't be read counts as something else.
 fn sets_locally(call: SqlTokens<'_>) -> bool {
     let (mut depth, mut commas) = (0_usize, 0);
     let mut third = [None; 2];
@@ -360,7 +361,8 @@ mod tests {
 
     #[test]
     fn what_changes_settings_is_seen_and_for_how_long() {
-        // In this order: for a while at least, and beyond the transaction.
+        // The expected values: whether settings change for a while at least, and whether they
+        // change for longer than the transaction.
         for (sql, tag, expected) in [
             ("SET work_mem = '1MB'", "SET", (true, true)),
             ("/* a */ -- b\n set search_path to x", "SET", (true, true)),
@@ -376,7 +378,7 @@ mod tests {
             ("DO $$ BEGIN PERFORM f(); END $$", "DO", (false, false)),
             ("UPDATE t SET a = 1", "UPDATE 1", (false, false)),
             ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SET", (false, false)),
-            // These return to the values that this client asked for.
+            // These restore the values that this client asked for at the login.
             ("RESET ALL", "RESET", (false, false)),
             ("DISCARD ALL", "DISCARD ALL", (false, false)),
         ] {

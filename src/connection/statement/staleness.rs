@@ -4,22 +4,21 @@ use crate::base::ServerFields;
 use crate::connection::request::step::Step;
 use crate::types::Params;
 
-/// How far the bytes of a request rely on an earlier description.
+/// How far the bytes of a request depend on an earlier description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) enum Relies {
     No,
-    /// The statement is described in the transaction that runs it.
+    /// The statement is described in the transaction that runs it, which holds locks.
     OnLocks,
     /// The statement was described for this request, or the form of its values does not depend on
     /// types.
     Fresh,
-    /// The types of the parameters were declared as the server had inferred them for this request
-    /// a moment ago. Parsed with them, the statement is refused only where that holds no longer.
+    /// The parameter types were declared as the server had inferred them for this request a moment
+    /// ago. The server refuses the statement with them only if they are no longer right.
     Declared,
-    /// The server infers the types anew, and the form of the values depends on what they were
-    /// before.
+    /// The server infers the types again, and the form of the values depends on the earlier types.
     InPart,
-    /// The types of the parameters were declared as they were described some time ago.
+    /// The parameter types were declared as they were described some time ago.
     OnTypes,
 }
 
@@ -35,26 +34,27 @@ impl Relies {
     }
 }
 
-/// Whether the server refused because of an earlier description, so that sending the statement anew
-/// can help.
+/// Whether the server refused because of an earlier description, so that sending the statement
+/// again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::connection) enum Staleness {
     No,
     /// Another statement has the name.
     NameTaken,
-    /// The statement has to be parsed anew.
+    /// The statement has to be parsed again.
     Preparation,
-    /// The statement has to be described anew.
+    /// The statement has to be described again.
     Description,
-    /// The same, before its values are encoded. The server's error may also be right.
+    /// The statement has to be described again before its values are encoded. The server's error
+    /// may also be right.
     Types,
 }
 
-/// Decides that by the error. The statement is gone (26000), its result has changed (0A000), Bind's
-/// formats don't match its columns (08P01), or a type that it names by oid was dropped and perhaps
-/// made anew (42704, XX000). If values were encoded for earlier types of the parameters, any other
-/// error before the statement runs may be due to that too: an error about a value, from the input
-/// function of any type, or about an operator, a function or a table.
+/// Decides by the error. The prepared statement is gone (26000), its result has changed (0A000),
+/// Bind's formats don't match its columns (08P01), or a type that it names by oid was dropped and
+/// perhaps created again (42704, XX000). If values were encoded for earlier parameter types, any
+/// other error before the statement runs may be due to that too: an error about a value, from the
+/// input function of any type, or about an operator, a function or a table.
 pub(in crate::connection) fn staleness(
     fields: &ServerFields,
     step: Step,
@@ -94,9 +94,9 @@ pub(in crate::connection) fn staleness(
 pub(in crate::connection) const INSUFFICIENT_PRIVILEGE: &str = "42501";
 pub(in crate::connection) const QUERY_CANCELED: &str = "57014";
 
-/// Whether a server that refused with this code may answer the same request another time: the error
-/// is about the transaction's state, a serialization failure, resources, locks, cancels, shutdowns,
-/// or the operating system.
+/// Whether a server that refused with this code may answer the same request the next time. Such an
+/// error is about the transaction's state, a serialization failure, resources, locks, cancels,
+/// shutdowns, or the operating system.
 pub(in crate::connection) fn is_passing(code: &str) -> bool {
     const CLASSES: [&str; 6] = ["25", "40", "53", "55", "57", "58"];
     CLASSES.iter().any(|class| code.starts_with(class))

@@ -6,19 +6,19 @@ use std::time::Duration;
 /// How long a statement has taken lately, and what its answers were.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stats {
-    /// A moving mean of the server's time and the round trip, in µs; `None` before the first
+    /// A moving mean of the server's time and the round trip, in µs. `None` before the first
     /// answer.
     mean: Option<u64>,
-    /// A moving mean in ns, in which a slow run weighs no more than a quick one: how long each of
-    /// many runs takes. Of several answers that are read together, the first counts with the whole
-    /// time and the others with none.
+    /// A moving mean in ns, in which a slow execution has no more weight than a quick one: the time
+    /// for each of many executions. If several answers are read together, the first gets the whole
+    /// time, and the others get none.
     pace: u64,
     selects: bool,
     size: Size,
     parting: Parting,
 }
 
-/// Over how many answers the pace is a mean.
+/// The number of answers over which the pace is averaged.
 const PACE_OVER: u64 = 32;
 
 /// How many bytes the rows of a statement's recent answers took.
@@ -26,7 +26,7 @@ const PACE_OVER: u64 = 32;
 struct Size {
     /// The smallest answer, in bytes, of the last generation and of this one.
     least: [Option<usize>; 2],
-    /// How many answers this generation has had.
+    /// How many answers belong to this generation so far.
     count: u8,
 }
 
@@ -55,7 +55,7 @@ impl Size {
 struct Parting {
     /// Rises by 1 with each answer that comes late, and falls by 2 with each that does not.
     evidence: u8,
-    /// Answers since the last one that was read apart from its barrier's.
+    /// How many answers have come since one was last read separately from its barrier's.
     unseen: u8,
 }
 
@@ -63,16 +63,16 @@ struct Parting {
 const APART: Duration = Duration::from_micros(20);
 const EVIDENCE: u8 = 4;
 const MOST_EVIDENCE: u8 = 8;
-/// One answer in this many is read apart from its barrier's, to see whether it still comes long
-/// after it.
+/// One answer in this many is read separately from its barrier's, to see whether it still comes
+/// much later.
 const LOOK_EACH: u8 = 16;
 
 impl Stats {
-    /// Takes an answer. `size` is how many bytes its rows took.
+    /// Records an answer. `size` is how many bytes its rows took.
     pub fn record(&mut self, took: Duration, selects: bool, size: usize) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        // A slow run weighs in at once and is forgotten slowly. A stall of the event loop does not
-        // count as a slow run.
+        // A slow execution counts at once and is forgotten slowly. A stall of the event loop does
+        // not count as a slow execution.
         let mean = self.mean.unwrap_or(took);
         let mean = if took > mean { mean + (took - mean) / 4 } else { mean - (mean - took) / 16 };
         self.pace = match self.mean {
@@ -88,15 +88,14 @@ impl Stats {
         self.mean.is_some_and(|mean| u128::from(mean) <= bound.as_micros())
     }
 
-    /// How often the statement is expected to run within a time, one run after the other.
+    /// How often the statement can run within a time, one execution after the other.
     pub fn runs_within(&self, time: Duration) -> Option<usize> {
         self.mean?;
         let runs = time.as_nanos() / u128::from(self.pace.max(1));
         Some(usize::try_from(runs).unwrap_or(usize::MAX))
     }
 
-    /// How many bytes the rows of its next answer will take at least, if it is like the answers
-    /// before.
+    /// How many bytes the rows of its next answer will take at least, if it is like the last ones.
     pub fn expected_size(&self) -> usize {
         self.size.least()
     }
@@ -106,8 +105,8 @@ impl Stats {
         self.selects
     }
 
-    /// Takes how long after its barrier's answer an answer came, if the barrier's was read by
-    /// itself.
+    /// Records how long after its barrier's answer an answer came, if the barrier's answer was read
+    /// separately.
     pub fn record_parting(&mut self, gap: Duration) {
         let Parting { evidence, .. } = &mut self.parting;
         *evidence = match gap >= APART {
@@ -167,7 +166,7 @@ mod tests {
         assert_eq!(record(&[]), 0);
         assert_eq!(record(&[900]), 900);
         assert_eq!(record(&[1000, 800, 1000]), 800);
-        // The smallest size is forgotten once as many answers again have come after its generation.
+        // The smallest size is forgotten after another generation of answers.
         assert_eq!(record(&[1000; 12]), 800);
         assert_eq!(record(&[1000]), 1000);
     }

@@ -1,8 +1,8 @@
-//! What a statement does to which tables, in few words, as OpenTelemetry's `db.query.summary` wants
-//! it: `SELECT users orders`. It has no constants, so that few statements differ by it.
+//! A statement's operations and tables in a few words, for OpenTelemetry's `db.query.summary`:
+//! `SELECT users orders`. It has no constants, so that there are few different summaries.
 //!
-//! Operations are written in upper case, and tables as the text has them. What is no query of rows
-//! has its command alone: `CREATE TABLE`, `COMMIT`.
+//! Operations are in upper case, and tables are written as in the text. For a statement that does
+//! not query or change rows, the summary is the command only: `CREATE TABLE`, `COMMIT`.
 
 use std::iter::Peekable;
 
@@ -11,23 +11,23 @@ use super::lexer::{NONE, SqlToken, SqlTokens, tokens};
 /// The most bytes of a summary (OpenTelemetry's semantic conventions for databases).
 const LONGEST: usize = 255;
 
-/// Begin a query of rows wherever they stand: behind a WITH, or in parentheses too.
+/// Words that begin a query of rows anywhere, even after a WITH or in parentheses.
 const OPERATIONS: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"];
-/// In front of an operation that is a part of another one: `FOR UPDATE`, `ON DELETE`, `DO UPDATE`,
-/// `WHEN MATCHED THEN UPDATE`.
+/// Words before an operation that is a part of another operation: `FOR UPDATE`, `ON DELETE`, `DO
+/// UPDATE`, `WHEN MATCHED THEN UPDATE`.
 const PARTS: [&str; 6] = ["FOR", "KEY", "ON", "DO", "THEN", "OF"];
-/// In front of the name of a table.
+/// Words before the name of a table.
 const TARGETS: [&str; 5] = ["FROM", "INTO", "JOIN", "UPDATE", "USING"];
-/// Commands that name what they are about in their next words.
+/// Commands whose next words name their object.
 const DEFINITIONS: [&str; 5] = ["CREATE", "ALTER", "DROP", "COMMENT", "REINDEX"];
-/// Words between such a command and what it is about.
+/// Words between such a command and its object.
 const QUALIFIERS: [&str; 9] =
     ["OR", "REPLACE", "TEMP", "TEMPORARY", "UNLOGGED", "UNIQUE", "RECURSIVE", "GLOBAL", "LOCAL"];
 
-/// The summary of a text, which may have several statements.
+/// The summary of a text, which may contain several statements.
 pub fn summarize(sql: &str) -> String {
     let mut summary = Summary::default();
-    // For each open parenthesis, whether a query is in it.
+    // For each open parenthesis, whether it contains a query.
     let mut queries = Vec::new();
     let mut before = NONE;
     let mut is_first = true;
@@ -85,7 +85,7 @@ pub fn summarize(sql: &str) -> String {
     summary.text
 }
 
-/// The name of a table, with its schema, if it comes next.
+/// The name of a table, with its schema, if a name comes next.
 fn name_of(rest: &mut Peekable<SqlTokens<'_>>) -> String {
     while rest.peek().is_some_and(|next| next.is_any(&["ONLY", "LATERAL"])) {
         rest.next();
@@ -109,7 +109,7 @@ struct Summary {
 }
 
 impl Summary {
-    /// Adds a word, unless the summary would be too long with it.
+    /// Adds a word, unless it would make the summary too long.
     fn add(&mut self, word: &str) {
         if word.is_empty() || self.is_full {
             return;

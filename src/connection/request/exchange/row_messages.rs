@@ -1,4 +1,4 @@
-//! The DataRow messages of an answer: whether one is due, and whether it is kept.
+//! The DataRow messages of an answer: whether one is expected, and whether it is kept.
 
 use super::Exchange;
 use crate::base::Error;
@@ -23,7 +23,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// A row that is not of the statement's result.
+    /// A row that does not belong to the statement's result.
     #[cold]
     fn other_row(&mut self, body: &[u8]) -> Result<(), Error> {
         match (self.step, &mut self.flight) {
@@ -36,7 +36,7 @@ impl Exchange {
         }
     }
 
-    /// Begins a row that comes in parts. Returns whether the parts are wanted.
+    /// Begins a row that comes in parts. Returns whether the parts are needed.
     pub(in crate::connection) fn begin_row(&mut self, length: usize) -> Result<bool, Error> {
         if !self.takes_row(length)? {
             return Ok(false);

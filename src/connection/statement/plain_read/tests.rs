@@ -175,7 +175,7 @@ fn no_text_is_too_odd() {
             let at = usize::try_from(state >> 40).unwrap() % pieces.len();
             sql.push_str(pieces[at]);
         }
-        // A call of an unknown function means that the text is not a plain read.
+        // A call of an unknown function makes the text not plain.
         assert!(
             !is_plain_read(&format!("{sql} , f(1)"))
                 || sql.contains("AS (")
