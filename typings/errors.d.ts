@@ -11,6 +11,13 @@ export type Outcome = 'not-sent' | 'not-committed' | 'unknown';
 /**
  * Whether trying again can help and can do no harm: what failed certainly had no effect, and why it
  * failed passes. Looks through other errors by their `cause`.
+ *
+ * @example
+ * try {
+ *   await pool.query('INSERT INTO mails (id) VALUES ($1)', [7]);
+ * } catch (error) {
+ *   if (!isRetryable(error)) throw error;
+ * }
  */
 export function isRetryable(error: unknown): boolean;
 

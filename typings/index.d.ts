@@ -9,6 +9,13 @@ import type { EventEmitter } from 'node:events';
 import type { LookupAddress } from 'node:dns';
 import type { URL } from 'node:url';
 
+import type {
+  BeginOptions,
+  ConnectOptions,
+  EndOptions,
+  QueryOptions,
+  TransactionOptions,
+} from './call-options.js';
 import type { ConnectionOptions } from './connection-options.js';
 import type { QueryEvent } from './logging.js';
 import type { HostStatus, PoolEvents, PoolStatus } from './status.js';
@@ -320,34 +327,6 @@ export type QueryResult<R = Row> = R[] & {
   readonly rows: R[];
 };
 
-export interface QueryOptions {
-  /**
-   * Declares that the statement changes nothing, so that it may be sent again if its
-   * connection is lost. Default: false.
-   */
-  readOnly?: boolean | null | undefined;
-  /**
-   * `'array'`: each row is an array, in the order of `fields`, duplicate names and all. Default:
-   * `'object'`.
-   */
-  rowMode?: 'object' | 'array' | null | undefined;
-  /** Over those of the pool. */
-  types?: TypeChoices | null | undefined;
-  /**
-   * The time from the call to the answer, waiting for a connection included, in milliseconds. Then
-   * the query is given up: taken back if it was not sent, otherwise cancelled on the server. 0
-   * lifts the pool's `queryTimeoutMs`, which is the default. A COMMIT is never cancelled: its
-   * connection is closed, and its outcome is unknown.
-   */
-  timeoutMs?: number | null | undefined;
-  /** Gives the query up when it is aborted, in the same way. */
-  signal?: AbortSignal | null | undefined;
-  /**
-   * `false` keeps no prepared statement, which suits a text that is not used again. Default: true.
-   */
-  prepare?: boolean | null | undefined;
-}
-
 interface Queryable {
   /**
    * Runs one statement, or several without parameters; those resolve to an array of results:
@@ -364,6 +343,10 @@ interface Queryable {
    * @throws {TransactionError} the transaction is finished
    * @param params what each `$1`, `$2` ... is: `Param` has what can be sent, and anything else is
    *   refused before it is sent
+   *
+   * @example
+   * const rows = await pool.query('SELECT id, name FROM guests WHERE id = ANY($1)', [[1, 2]]);
+   * for (const { id, name } of rows) console.log(id, name);
    */
   query<R extends unknown[] = unknown[]>(
     sql: string,
@@ -389,6 +372,9 @@ export interface Savepoint extends Queryable {
    *
    * @throws {TransactionError} `HYPERION_SAVEPOINTS_OVERLAP`: another savepoint is open, and
    *   nothing was sent
+   *
+   * @example
+   * await tx.savepoint((part) => part.query('INSERT INTO mails (id) VALUES ($1)', [7])).catch(report);
    */
   savepoint<T>(callback: (savepoint: Savepoint) => Promise<T> | T): Promise<T>;
   /** The same as `savepoint`. */
@@ -417,47 +403,6 @@ export interface Transaction extends Savepoint {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-export interface BeginOptions {
-  /** Default: the server's `default_transaction_isolation`. */
-  isolation?:
-    'read uncommitted' | 'read committed' | 'repeatable read' | 'serializable' | null | undefined;
-  /**
-   * BEGIN READ ONLY. If its connection is lost before a first answer, it is sent again. Default:
-   * false.
-   */
-  readOnly?: boolean | null | undefined;
-  /** For `serializable` and `readOnly`: waits for a snapshot that can't fail. Default: false. */
-  deferrable?: boolean | null | undefined;
-  /**
-   * The time from the call to the answer of COMMIT, in milliseconds, waiting for a connection and
-   * all attempts included. After that the running statement is cancelled on the server and the
-   * transaction is rolled back. A COMMIT is never cancelled: its connection is closed, and its
-   * outcome is unknown. Default: none.
-   */
-  timeoutMs?: number | null | undefined;
-  /** Ends the transaction in the same way when it is aborted, at any moment. */
-  signal?: AbortSignal | null | undefined;
-}
-
-export interface ConnectOptions {
-  /**
-   * How long to wait for a connection, in milliseconds, if that is less than `acquireTimeoutMs`.
-   * Default: none.
-   */
-  timeoutMs?: number | null | undefined;
-  /** Ends the wait when it is aborted. Once the connection is there, it has no effect. */
-  signal?: AbortSignal | null | undefined;
-}
-
-export interface TransactionOptions extends BeginOptions {
-  /**
-   * How often the whole callback may run again, in a new transaction and after a pause that grows,
-   * if `isRetryable` says that it can help: after serialization failures, deadlocks and lost
-   * connections. It never runs again if the answer to COMMIT was lost. Default: 0.
-   */
-  retries?: number | null | undefined;
-}
-
 interface Transactional {
   /**
    * A transaction, to be finished by `commit` or `rollback`. BEGIN travels with its first
@@ -466,6 +411,16 @@ interface Transactional {
    * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
    * @throws {QueryTimeoutError} `HYPERION_TRANSACTION_TIMEOUT`: none within `timeoutMs`
    * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
+   *
+   * @example
+   * const tx = await pool.begin({ isolation: 'repeatable read' });
+   * try {
+   *   await tx.query('UPDATE accounts SET balance = balance - 1 WHERE id = $1', [1]);
+   *   await tx.commit();
+   * } catch (error) {
+   *   await tx.rollback();
+   *   throw error;
+   * }
    */
   begin(options?: BeginOptions | null): Promise<Transaction>;
   /**
@@ -481,6 +436,15 @@ interface Transactional {
    *   `transaction_timeout`
    * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
    * @throws {ConnectionError} `outcome: 'unknown'`: the answer to COMMIT never came
+   *
+   * @example
+   * const id = await pool.transaction(
+   *   async (tx) => {
+   *     const [order] = await tx.query('INSERT INTO orders (customer) VALUES (42) RETURNING id');
+   *     return order.id;
+   *   },
+   *   { retries: 5 },
+   * );
    */
   transaction<T>(
     callback: (tx: Transaction) => Promise<T> | T,
@@ -503,18 +467,6 @@ export interface Connection extends Queryable, Transactional {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-export interface EndOptions {
-  /**
-   * How long to wait for running queries, in milliseconds. Queries that still run then are
-   * cancelled on the server and fail with `HYPERION_POOL_CLOSED`, waiting ones are refused, and
-   * open transactions are rolled back. A server that does not answer to that is given up after
-   * `cancelGraceMs`. Default: no limit.
-   */
-  timeoutMs?: number | null | undefined;
-  /** What becomes of queries that have no connection yet. Default: `'serve'`. */
-  waiting?: 'serve' | 'refuse' | null | undefined;
-}
-
 export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional {
   /**
    * A connection for its caller alone, until it is released. A connection that its caller forgets
@@ -524,6 +476,14 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
    * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
    * @throws {QueryTimeoutError} `HYPERION_QUERY_TIMEOUT`: none within `timeoutMs`
    * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
+   *
+   * @example
+   * const connection = await pool.connect();
+   * try {
+   *   await connection.query('SELECT pg_advisory_lock(1)');
+   * } finally {
+   *   await connection.release();
+   * }
    */
   connect(options?: ConnectOptions | null): Promise<Connection>;
   status(): PoolStatus;
@@ -546,6 +506,9 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
    * callers are done. A pool that is ending finishes its work on the hosts that it has.
    *
    * @throws {ConfigurationError} the list is wrong, or `end` was called; the old list stays
+   *
+   * @example
+   * pool.setHosts(['h2', 'h3', 'h4']);
    */
   setHosts(hosts: readonly string[] | string): void;
   /**
@@ -553,11 +516,18 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
    *
    * @throws {PoolTimeoutError} not within `acquireTimeoutMs`; `hosts` says why not, host by host
    * @throws {DatabaseError} no waiting helps: a wrong password, for one
+   *
+   * @example
+   * await pool.ready();
+   * server.listen(3000);
    */
   ready(): Promise<void>;
   /**
    * Takes no new work, waits for running queries, serves or refuses the waiting ones, and closes
    * all connections. A second call gives the same promise, whatever its options.
+   *
+   * @example
+   * process.once('SIGTERM', () => pool.end({ timeoutMs: 5000 }));
    */
   end(options?: EndOptions | null): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -568,6 +538,9 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
  *
  * @throws {ConfigurationError} an option is wrong; the message names it, what was given and what is
  *   allowed
+ *
+ * @example
+ * const pool = createPool({ hosts: ['h1', 'h2', 'h3'], user: 'app', database: 'shop', ssl: true });
  */
 export function createPool(options: PoolOptions): Pool;
 /**
@@ -579,6 +552,7 @@ export function createPool(
   options?: Omit<PoolOptions, 'connectionString'> | null,
 ): Pool;
 
+export * from './call-options.js';
 export * from './connection-options.js';
 export * from './errors.js';
 export * from './logging.js';

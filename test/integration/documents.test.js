@@ -34,6 +34,15 @@ const blocks = DOCUMENTS.flatMap((document) => {
     code: code.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
   }));
 });
+/** The examples in the typings. */
+for (const file of readdirSync(path.join(root, 'typings'))) {
+  const text = readFileSync(path.join(root, 'typings', file), 'utf8');
+  for (const found of text.matchAll(/^ *\* @example\n((?: *\*(?!\/)(?! @).*\n)+)/gm)) {
+    const line = text.slice(0, found.index).split('\n').length;
+    const code = found[1].replaceAll(/^ *\* ?/gm, '');
+    blocks.push({ name: `typings/${file}:${line}`, isRun: false, language: 'js', code });
+  }
+}
 const ofLanguage = (language) => blocks.filter((block) => block.language === language);
 
 /** What blocks use that the text around them describes. */
@@ -41,6 +50,9 @@ const AMBIENT = `
 import type * as package_ from 'hyperiondb-client';
 declare global {
   const createPool: typeof package_.createPool;
+  const isRetryable: typeof package_.isRetryable;
+  const tx: package_.Transaction;
+  const response: import('node:http').ServerResponse;
   const createServer: typeof import('node:http').createServer;
   const readFileSync: typeof import('node:fs').readFileSync;
   var pool: package_.Pool;
@@ -98,6 +110,7 @@ const fileOf = ({ name }) => `${name.replaceAll(/\W+/g, '-')}.mjs`;
 
 test('the documents have blocks of each kind', () => {
   assert.ok(ofLanguage('js').length > 20);
+  assert.ok(blocks.filter(({ name }) => name.startsWith('typings/')).length >= 10);
   assert.ok(blocks.filter(({ isRun }) => isRun).length >= 8);
   const known = ['js', 'sh', 'dockerfile', 'mermaid', ''];
   for (const { name, language } of blocks)
