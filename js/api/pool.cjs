@@ -157,13 +157,27 @@ class Pool extends EventEmitter {
 
   /** Throws only if the pool has not begun to end. */
   #close(timeoutMs, refuseWaiting) {
-    this.#say();
-    const hosts = this.cluster();
     let settle;
-    const ended = this.#rest(new Promise((resolve) => (settle = resolve)), hosts);
-    settle(this.#bridge.end(timeoutMs, refuseWaiting));
+    const over = new Promise((resolve) => (settle = resolve));
+    const ended = this.#rest(over, this.#lastHosts());
+    try {
+      settle(this.#bridge.end(timeoutMs, refuseWaiting));
+    } catch (error) {
+      // A defect has ended the pool. The calls that were in flight have said so.
+      if (error.code !== 'HYPERION_INTERNAL') throw error;
+      settle();
+    }
     this.#ended = ended;
     return ended;
+  }
+
+  #lastHosts() {
+    try {
+      this.#say();
+      return this.cluster();
+    } catch {
+      return this.#cluster ?? [];
+    }
   }
 
   async #rest(over, hosts) {
@@ -180,7 +194,12 @@ class Pool extends EventEmitter {
   }
 
   [inspect.custom](depth, options) {
-    const { maxSize, size, available, inUse, waiting } = this.#say();
+    try {
+      this.#say();
+    } catch {
+      return 'Pool { ended by a defect }';
+    }
+    const { maxSize, size, available, inUse, waiting } = this.#said;
     return `Pool ${inspect({ maxSize, size, available, inUse, waiting }, options)}`;
   }
 }

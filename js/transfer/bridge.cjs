@@ -439,12 +439,20 @@ class Bridge {
   }
 
   status() {
-    return JSON.parse(this.#addon.status(this.#handle));
+    return this.#describe((handle) => this.#addon.status(handle));
   }
 
   /** One entry for each host, in the order of the list. */
   cluster() {
-    return JSON.parse(this.#addon.cluster(this.#handle));
+    return this.#describe((handle) => this.#addon.cluster(handle));
+  }
+
+  #describe(ask) {
+    try {
+      return JSON.parse(ask(this.#handle));
+    } catch (thrown) {
+      throw fromThrown(thrown);
+    }
   }
 
   setHosts(hostsJson) {

@@ -336,6 +336,17 @@ impl HostState {
         self.role.is_some() && !Mutation::ForgetServed.is_on()
     }
 
+    /// The error of the last attempt, if no waiting can mend it. Nothing vouches for what is said
+    /// before a connection is encrypted: a balancer whose server is away says it too. So a host that
+    /// had a session is taken to be restarting.
+    pub(super) fn permanent_error(&self) -> Option<&Error> {
+        match &self.health {
+            Health::Failed(error) if error.code() == "HYPERION_TLS" && self.has_served() => None,
+            Health::Failed(error) if is_permanent(error) => Some(error),
+            Health::Unknown | Health::Up(_) | Health::Suspected(_) | Health::Failed(_) => None,
+        }
+    }
+
     pub(super) fn is_unannounced(&self) -> bool {
         self.is_unannounced
     }
@@ -411,7 +422,7 @@ pub fn more_conclusive(earlier: Error, later: Error) -> Error {
 
 /// Whether only a person can mend the error: a wrong password, role, database, privilege or startup
 /// parameter, a method of authentication that can't work, or a certificate that is not trusted.
-pub(super) fn is_permanent(error: &Error) -> bool {
+fn is_permanent(error: &Error) -> bool {
     if Mutation::RefuseToWait.is_on() && error.kind() == ErrorKind::CannotConnectNow {
         return true;
     }

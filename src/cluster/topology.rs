@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::host_state::{Health, HostId, HostState, HostView, Observation, is_permanent};
+use super::host_state::{Health, HostId, HostState, HostView, Observation};
 use crate::base::{Arena, Error, ErrorKind, HostReport, Instant, Mutation};
 use crate::config::{Host, TargetSessionAttrs};
 use crate::connection::{Lineage, Role};
@@ -467,7 +467,7 @@ impl Topology {
 
     /// Whether no waiting can mend the error that the host gave last.
     pub fn refuses_for_good(&self, id: HostId) -> bool {
-        matches!(self.health(id), Some(Health::Failed(error)) if is_permanent(error))
+        self.host_states.get(id).is_some_and(|host_state| host_state.permanent_error().is_some())
     }
 
     /// An error that no waiting can mend, if no host can still turn out to fit: every host was
@@ -476,8 +476,11 @@ impl Topology {
     pub fn permanent_error(&self) -> Option<&Error> {
         let mut found = None;
         for host_state in self.ordered() {
+            if let Some(error) = host_state.permanent_error() {
+                found = found.or(Some(error));
+                continue;
+            }
             match &host_state.health {
-                Health::Failed(error) if is_permanent(error) => found = found.or(Some(error)),
                 Health::Failed(error) if error.server().is_none() && !host_state.has_served() => {}
                 Health::Unknown | Health::Up(_) | Health::Suspected(_) | Health::Failed(_) => {
                     return None;

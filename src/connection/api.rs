@@ -160,7 +160,8 @@ pub enum Input<'a> {
         /// The error that the operating system gave.
         cause: Option<Error>,
     },
-    /// The connection could not be encrypted as the options ask, which only a person can mend.
+    /// The connection could not be encrypted as the options ask, which only a person can mend. The
+    /// server may say that once the login has begun.
     Insecure {
         why: String,
     },

@@ -125,6 +125,10 @@ impl Connection {
         self.password = password;
     }
 
+    fn has_logged_in(&self) -> bool {
+        matches!(self.state, State::Session(_) | State::Asking { .. })
+    }
+
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>, shared: &mut Shared<'_>) {
         // Bytes that arrive after the end belong to no request.
         if matches!(self.state, State::Closed) {
@@ -141,11 +145,12 @@ impl Connection {
                 let error = cause.into_iter().fold(error, Error::with_cause);
                 return self.end(error.clone(), error);
             }
-            Input::Insecure { why } => {
+            // In TLS 1.3 the server refuses a client's certificate once the login has begun.
+            Input::Insecure { why } if !self.has_logged_in() => {
                 let message = format!("can't connect to {} by TLS: {why}", self.host);
                 Err(Error::new(ErrorClass::Connection, "HYPERION_TLS", message))
             }
-            Input::Closed { why } => {
+            Input::Closed { why } | Input::Insecure { why } => {
                 let error = self.lost(&why);
                 let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", why);
                 return self.end(error, why);

@@ -18,6 +18,7 @@ use super::transport::Transport;
 use crate::base::{Error, Instant};
 use crate::connection::{Input, Peer};
 use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Response, Trace};
+use crate::tls::Failure;
 
 /// How many bytes one turn reads from all sockets: a few milliseconds of work.
 const READ_BUDGET: usize = 2 * 1024 * 1024;
@@ -357,7 +358,12 @@ impl Io {
                         Err(failure) => {
                             // The TLS alert, which the server's log shows.
                             drop(stream.transport.flush(&stream.socket));
-                            return self.close(now, connection, failure.why);
+                            let Failure { is_final, why } = failure;
+                            let input = match is_final {
+                                true => Input::Insecure { why },
+                                false => Input::Closed { why },
+                            };
+                            return self.end(now, connection, input);
                         }
                     }
                     let labour = MESSAGE * self.pool.take_laborious(connection);
@@ -400,8 +406,12 @@ impl Io {
     }
 
     fn close(&mut self, now: Instant, connection: ConnectionId, why: String) -> Left {
+        self.end(now, connection, Input::Closed { why })
+    }
+
+    fn end(&mut self, now: Instant, connection: ConnectionId, input: Input<'_>) -> Left {
         self.sockets.close(connection, &[]);
-        self.pool.handle_input(now, connection, Input::Closed { why });
+        self.pool.handle_input(now, connection, input);
         Left::Closed
     }
 

@@ -209,6 +209,12 @@ test('a client shows its certificate, whose key may have any form', async () => 
     /cert/,
   );
 
+  // In TLS 1.3 the server refuses it behind the handshake.
+  const stranger = { ...ssl, cert: pem('stranger.crt'), key: pem('stranger.key') };
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3']) {
+    await isRefused({ ssl: { ...stranger, maxVersion } }, 'HYPERION_TLS', /ssl_ca_file/);
+  }
+
   const wrong = [
     [{ ...ssl, key: encrypted, passphrase: 'shut' }, /the passphrase is wrong|can be read/],
     [{ ...ssl, key: encrypted }, /passphrase/],
@@ -320,6 +326,36 @@ test('cluster() says how a host was spoken to', async () => {
   assert.deepEqual([protocol, verified], ['TLSv1.3', 'full']);
   assert.match(cipher, /^TLS_AES_/);
   assert.equal((await seen({ ssl: 'require' })).verified, 'none');
+});
+
+test('a balancer whose server is away ends no wait where TLS was had', async (t) => {
+  const handshakeFailure = Buffer.from([21, 3, 3, 0, 2, 2, 40]);
+  const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
+  let refused = 0;
+  let isAway = true;
+  const port = await answering(t, (client) => {
+    if (isAway) {
+      refused += 1;
+      client.write('S');
+      client.once('data', () => client.end(handshakeFailure));
+      return;
+    }
+    const server = connect(node.port, '127.0.0.1', () => server.write(sslRequest));
+    for (const socket of [client, server]) socket.on('error', () => server.destroy());
+    client.pipe(server).pipe(client);
+  });
+  const more = { hosts: [`localhost:${port}`], ssl: { ca: pem('ca-ec.crt') } };
+  await isRefused(more, 'HYPERION_TLS', /ssl_ciphers/);
+  isAway = false;
+  const pool = createPool(optionsOf({ ...more, acquireTimeoutMs: 30_000 }));
+  const [{ pid }] = await pool.query('SELECT pg_backend_pid() AS pid');
+  [isAway, refused] = [true, 0];
+  await cluster.query(node, `SELECT pg_terminate_backend(${pid})`);
+  const waiting = pool.query('SELECT 1 AS one');
+  await waitUntil('the balancer has refused', () => refused > 1);
+  isAway = false;
+  assert.equal((await waiting)[0].one, 1);
+  await pool.end();
 });
 
 test('where TLS was had, plain text is refused', async (t) => {

@@ -193,6 +193,20 @@ fn a_host_that_has_served_and_is_down_is_waited_for_whoever_else_refuses_for_goo
 }
 
 #[test]
+fn what_is_said_before_tls_ends_no_wait_for_a_host_that_has_served() {
+    let insecure =
+        || Observation::ConnectFailed(Error::new(ErrorClass::Connection, "HYPERION_TLS", "no"));
+    let mut topology = topology(1, Mode::ReadWrite);
+    let [a] = topology.order[..] else { panic!() };
+    topology.update(Instant::ORIGIN, a, &insecure());
+    assert!(topology.permanent_error().is_some() && topology.refuses_for_good(a));
+    topology.update(Instant::ORIGIN, a, &reports(Role::ReadWrite));
+    topology.update(Instant::ORIGIN, a, &Observation::SessionLost(refused()));
+    topology.update(Instant::ORIGIN, a, &insecure());
+    assert!(topology.permanent_error().is_none() && !topology.refuses_for_good(a));
+}
+
+#[test]
 fn a_silent_primary_serves_until_it_is_heard_or_suspected() {
     let now = Instant::ORIGIN;
     let mut topology = topology(2, Mode::ReadWrite);
