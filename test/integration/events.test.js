@@ -2,9 +2,10 @@
 // back.
 
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { after, before, test } from 'node:test';
 
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterFor, onOwnNodes, startCluster } from '../support/cluster/index.js';
 import { openPool } from '../support/pools.js';
 import { waitUntil } from '../support/wait-until.js';
 
@@ -107,4 +108,37 @@ test('no event is called error: a host that is down ends no process', async (t) 
   await assert.rejects(pool.query('SELECT 1'), (error) => error.code === 'HYPERION_UNREACHABLE');
   await waitUntil('its host is told', () => emitted.includes('host'));
   assert.ok(!emitted.includes('error'));
+});
+
+test('a failover is published with its pool, and is counted', onOwnNodes, async (t) => {
+  const own = await startCluster({ nodes: 2 });
+  t.after(() => own.close());
+  const messages = [];
+  const listener = (message) => messages.push(message);
+  subscribe('hyperiondb-client:failover', listener);
+  t.after(() => unsubscribe('hyperiondb-client:failover', listener));
+  const pool = openPool(t, own.options({ name: 'main', acquireTimeoutMs: 60_000 }));
+  const primaries = hear(pool, 'primary');
+  const fences = hear(pool, 'fence');
+  await pool.query('SELECT 1');
+  const previous = own.primary.address;
+  await own.fence(own.primary);
+  await assert.rejects(
+    pool.query('CREATE TABLE fenced ()', [], { timeoutMs: 500 }),
+    (error) => error.outcome !== 'unknown',
+  );
+  await own.primary.crash();
+  await own.failover();
+  await pool.query('CREATE TABLE after_failover ()');
+  const { address: host } = own.primary;
+  assert.notEqual(host, previous);
+  const [message, ...others] = messages;
+  assert.deepEqual(others, [], 'the first primary is no failover');
+  const { pool: of, name, database, ...event } = message;
+  assert.deepEqual([of, name, database], [pool, 'main', own.database]);
+  assert.deepEqual([event.host, event.previous], [host, previous]);
+  assert.equal(primaries.length, 2);
+  const status = pool.status();
+  assert.deepEqual([status.failovers, status.fences], [1, fences.length]);
+  assert.equal(fences.length, 1);
 });
