@@ -43,6 +43,9 @@ fn has_news(world: &World) -> bool {
     let is_news = |event: &PoolEvent| match event {
         PoolEvent::Host { previous, .. } => *previous != "unknown",
         PoolEvent::Primary { previous, .. } => previous.is_some(),
+        // Probes come and go.
+        PoolEvent::Connect { .. } => false,
+        PoolEvent::Remove { error, .. } => error.is_some(),
         _ => true,
     };
     world.events.iter().any(is_news)
