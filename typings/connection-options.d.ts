@@ -39,8 +39,13 @@ export interface ConnectionOptions {
    * else the line of the password file that fits the host, the port, the database and the user
    * (`passfile` in the connection string, `PGPASSFILE`, `~/.pgpass`). A file that others may read is
    * ignored, with a process warning (`HYPERION_PASSFILE`).
+   *
+   * A function is asked for each login, once its host is connected, and may be async: for tokens that
+   * expire (RDS IAM, Entra), or a vault. `host` is that of `cluster()`, with its port. If the function
+   * fails, or gives no string, that attempt to log in fails with `HYPERION_PASSWORD`, and the pool tries
+   * again for `acquireTimeoutMs`. `connectTimeoutMs` bounds its answer.
    */
-  password?: string | null | undefined;
+  password?: string | ((login: { host: string }) => string | Promise<string>) | null | undefined;
   /**
    * The ways to log in that are accepted, as libpq's `require_auth` (PostgreSQL manual, 34.1.2): any
    * of `'scram-sha-256'`, `'md5'`, `'password'` and `'none'`, or what is excluded, each with a `!`. As

@@ -36,7 +36,8 @@ function translate(first, second) {
   }
   const watching = readWatching({ logger, logParameters, slowQueryMs, name });
   others.connectionString = textOf(others.connectionString);
-  const { ssl } = others;
+  const { ssl, password } = others;
+  if (typeof password === 'function') others.password = { $asked: true };
   if (isGiven(ssl)) others.ssl = translateSsl(ssl);
   // A class instance may have options as its properties; a Map has no properties of its own.
   const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
@@ -45,6 +46,7 @@ function translate(first, second) {
     json: JSON.stringify(said),
     env: env ?? true,
     ssl: typeof ssl === 'function' ? askAnew(ssl, said) : undefined,
+    password: typeof password === 'function' ? password : undefined,
     lookup: lookup ?? undefined,
     types,
     longStackTraces: longStackTraces ?? undefined,

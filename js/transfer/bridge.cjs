@@ -8,7 +8,7 @@ const dns = require('node:dns');
 const contract = require('./contract.cjs');
 const { QueryOptions } = require('../api/query-options.cjs');
 const { lookUp } = require('./lookup.cjs');
-const { askSsl } = require('./questions.cjs');
+const { askPassword, askSsl } = require('./questions.cjs');
 const { Records } = require('./records.cjs');
 const { unsent, withQuery, wrongArguments } = require('./refusals.cjs');
 const { Requests, Watch } = require('./requests.cjs');
@@ -54,6 +54,8 @@ class Bridge {
   #lookup;
   /** The object that gives the options with the answer of the function `ssl`. */
   #ssl;
+  /** The function of the option `password`. */
+  #password;
   #longStackTraces;
   /** The Observer. */
   observer;
@@ -80,13 +82,23 @@ class Bridge {
   constructor(
     addon,
     optionsJson,
-    { onEvent, lookup = dns.lookup, ssl, types, longStackTraces = false, observer, leaseEvents },
+    {
+      onEvent,
+      lookup = dns.lookup,
+      ssl,
+      password,
+      types,
+      longStackTraces = false,
+      observer,
+      leaseEvents,
+    },
   ) {
     this.#typeConfigs = new TypeConfigs(types, (typeConfig) => this.#forget(typeConfig));
     this.#addon = addon;
     this.#onEvent = onEvent;
     this.#lookup = lookup;
     this.#ssl = ssl;
+    this.#password = password;
     this.#longStackTraces = longStackTraces;
     this.observer = observer;
     this.leaseEvents = leaseEvents;
@@ -100,6 +112,7 @@ class Bridge {
       onEvent: (event) => queueMicrotask(() => this.#handleEvent(event)),
       onLookup: (token, host) => RESOLVED.then(() => this.#resolveName(token, host)),
       onSsl: (question) => RESOLVED.then(() => this.#askSsl(question)),
+      onPassword: (question, host) => RESOLVED.then(() => this.#askPassword(question, host)),
       onTypes: (slot, request, oids) => this.#supply(slot, request, oids),
     });
     this.#statements = this.#newStatements(this.#typeConfigs.own);
@@ -583,6 +596,12 @@ class Bridge {
       this.#addon.resolved(this.#handle, token, ips, why);
       this.#flushSoon();
     });
+  }
+
+  async #askPassword(question, host) {
+    const { answer, why } = await askPassword(this.#password, host);
+    this.#addon.answerPassword(this.#handle, question, answer, why);
+    this.#flushSoon();
   }
 
   async #askSsl(question) {

@@ -130,6 +130,12 @@ const records = Object.freeze({
   SSL: 9,
   SSL_QUESTION: 1,
   SSL_WORDS: 2,
+  /** The function of the option `password` is to be asked, for a login at a host. */
+  PASSWORD: 10,
+  PASSWORD_QUESTION: 1,
+  /** UTF-16 units of the host. */
+  PASSWORD_UNITS: 2,
+  PASSWORD_WORDS: 3,
 });
 
 /** Numbers that stand for an absent value. */

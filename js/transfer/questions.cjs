@@ -1,7 +1,7 @@
 'use strict';
 
-// The function that the option `ssl` may be, which the addon has asked for a login. It may throw,
-// reject, or give anything.
+// The functions that the options `ssl` and `password` may be, which the addon has asked for a login.
+// They may throw, reject, or give anything. Nothing of what they give is shown.
 
 const { fromThrown } = require('../api/errors.cjs');
 
@@ -14,14 +14,43 @@ async function askSsl(ssl) {
   }
 }
 
-/** The caller's code may throw anything. */
+/** What the function `password` gives for a login at `host`, or why there is none. */
+async function askPassword(password, host) {
+  try {
+    const given = await password({ host });
+    if (
+      typeof given === 'string' &&
+      given !== '' &&
+      given.isWellFormed() &&
+      !given.includes('\0')
+    ) {
+      return { answer: given, why: '' };
+    }
+    const kind = given === '' ? 'an empty one' : kindOf(given);
+    return { answer: '', why: `the function of option 'password' must give a string, not ${kind}` };
+  } catch (thrown) {
+    return { answer: '', why: `the function of option 'password' failed: ${reasonOf(thrown)}` };
+  }
+}
+
+function kindOf(given) {
+  if (given === null || given === undefined) return String(given);
+  if (typeof given === 'string') return 'one with NUL or half a character';
+  if (Array.isArray(given)) return 'an array';
+  return typeof given === 'object' ? 'an object' : `a ${typeof given}`;
+}
+
+/** Code of the caller's may throw anything. The code of an error says more than its text, at times. */
 function reasonOf(thrown) {
   try {
     const { message } = fromThrown(thrown);
-    return String(message);
+    const code = thrown?.code;
+    return typeof code === 'string' && !message.includes(code)
+      ? `${message} (${code})`
+      : String(message);
   } catch {
     return 'it threw no error';
   }
 }
 
-module.exports = { askSsl };
+module.exports = { askPassword, askSsl };

@@ -30,6 +30,7 @@ const { SHAPE, SHAPE_SLOT, SHAPE_UNITS, SHAPE_WORDS } = contract.records;
 const { EVENT, EVENT_UNITS, EVENT_WORDS } = contract.records;
 const { LOOKUP, LOOKUP_TOKEN, LOOKUP_UNITS, LOOKUP_WORDS } = contract.records;
 const { SSL, SSL_QUESTION, SSL_WORDS } = contract.records;
+const { PASSWORD, PASSWORD_QUESTION, PASSWORD_UNITS, PASSWORD_WORDS } = contract.records;
 const { TYPES, TYPES_REQUEST, TYPES_UNITS, TYPES_WORDS } = contract.records;
 const { PIECE, PIECE_REQUEST, PIECE_UNITS, PIECE_SIZE, PIECE_FLAGS, PIECE_WORDS } =
   contract.records;
@@ -115,14 +116,16 @@ class Records {
   #onEvent;
   #onLookup;
   #onSsl;
+  #onPassword;
   #onTypes;
 
-  constructor(buffers, requests, { onEvent, onLookup, onSsl, onTypes }) {
+  constructor(buffers, requests, { onEvent, onLookup, onSsl, onPassword, onTypes }) {
     this.#segment = new Segment(buffers);
     this.#requests = requests;
     this.#onEvent = onEvent;
     this.#onLookup = onLookup;
     this.#onSsl = onSsl;
+    this.#onPassword = onPassword;
     this.#onTypes = onTypes;
   }
 
@@ -160,6 +163,10 @@ class Records {
         case SSL:
           this.#onSsl(words[w + SSL_QUESTION]);
           w += SSL_WORDS;
+          break;
+        case PASSWORD:
+          this.#onPassword(words[w + PASSWORD_QUESTION], segment.take(words[w + PASSWORD_UNITS]));
+          w += PASSWORD_WORDS;
           break;
         case TYPES: {
           const slot = words[w + TYPES_REQUEST];

@@ -79,6 +79,7 @@ impl Draft {
             port: DEFAULT_PORT,
             user: String::new(),
             password: None,
+            asks_password: false,
             passfile: Passfile::default(),
             require_auth: None,
             database: String::new(),

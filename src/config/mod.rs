@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroize;
+
 mod auth;
 mod conninfo;
 mod draft;
@@ -75,6 +77,8 @@ pub struct Config {
     pub user: String,
     /// `None` for a login without a password, which is the default.
     pub password: Option<Secret>,
+    /// The option `password` is a function, which is asked for each login.
+    pub asks_password: bool,
     /// The passwords of hosts where none is given. Default: none.
     pub passfile: Passfile,
     /// The ways to log in that are accepted; `None`, the default, for all that this client has.
@@ -205,6 +209,13 @@ impl Secret {
 
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// What is not used any longer is not left in memory.
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -82,7 +82,7 @@ pub fn wanted_from_json(options: &Value) -> Result<Wanted, Error> {
     }
     let mut wanted = draft.tls.wanted()?;
     wanted.passfile = match draft.passfile {
-        _ if draft.config.password.is_some() => None,
+        _ if draft.config.password.is_some() || draft.config.asks_password => None,
         Some(file) => Some(PassfileName::Given(file)),
         None => Some(PassfileName::Default),
     };
@@ -134,7 +134,19 @@ fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
         "hosts" => draft.addresses = hosts::from_option(&subject(name), value)?,
         "port" => draft.port = port(name, value)?,
         "user" => config.user = filled(name, value)?,
-        "password" => config.password = Secret::from_option(string(name, value, kind)?),
+        // In place of a function, JavaScript writes this.
+        "password" if value.get("$asked").is_some() => {
+            (config.asks_password, config.password) = (true, None);
+        }
+        "password" => match value {
+            Value::String(text) => {
+                refuse_nul(&subject(name), text)?;
+                config.password = Secret::from_option(text);
+            }
+            other => {
+                return Err(refuse(&subject(name), "a string or a function", &kind(other)));
+            }
+        },
         "requireAuth" => {
             config.require_auth = Some(RequiredAuth::from_option(&subject(name), value)?);
         }

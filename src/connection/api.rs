@@ -165,6 +165,10 @@ pub enum Input<'a> {
     Insecure {
         why: String,
     },
+    /// The function of the option `password` gave none.
+    NoPassword {
+        why: String,
+    },
     /// The end of the stream, or an error of the socket.
     Closed {
         why: String,

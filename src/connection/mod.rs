@@ -150,6 +150,10 @@ impl Connection {
                 let message = format!("can't connect to {} by TLS: {why}", self.host);
                 Err(Error::new(ErrorClass::Connection, "HYPERION_TLS", message))
             }
+            Input::NoPassword { why } => {
+                let message = format!("can't log in at {}: {why}", self.host);
+                Err(Error::new(ErrorClass::Connection, "HYPERION_PASSWORD", message))
+            }
             Input::Closed { why } | Input::Insecure { why } => {
                 let error = self.lost(&why);
                 let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", why);

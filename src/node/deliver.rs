@@ -83,6 +83,10 @@ enum Item {
     Ssl {
         question: u32,
     },
+    Password {
+        question: u32,
+        host: Arc<str>,
+    },
     /// An error for every waiting request.
     Poisoned {
         json: String,
@@ -106,6 +110,7 @@ impl From<ReactorEvent> for Item {
             ReactorEvent::Event(event) => Self::Event { json: event_to_json(&event) },
             ReactorEvent::Lookup(lookup) => Self::Lookup(lookup),
             ReactorEvent::Ssl { question } => Self::Ssl { question },
+            ReactorEvent::Password { question, host } => Self::Password { question, host },
             ReactorEvent::Poisoned(error) => Self::Poisoned { json: error_to_json(&error) },
         }
     }
@@ -204,6 +209,7 @@ impl Delivery {
             Item::Trace { trace, .. } => writer.has_room_for_text(host_of(trace)),
             Item::Lookup(lookup) => writer.has_room_for_text(&lookup.name),
             Item::Ssl { .. } => writer.has_room_for_text(""),
+            Item::Password { host, .. } => writer.has_room_for_text(host),
         };
         if !fits {
             return Written::Rest(item);
@@ -218,6 +224,7 @@ impl Delivery {
             Item::Event { json } => writer.put_event(&json),
             Item::Lookup(Lookup { token, name }) => writer.put_lookup(token, &name),
             Item::Ssl { question } => writer.put_ssl(question),
+            Item::Password { question, host } => writer.put_password(question, &host),
             Item::Poisoned { json } => {
                 while writer.has_room_for_text(&json) {
                     let Some(request) = self.waiting.pop() else { return Written::Wholly };

@@ -10,8 +10,8 @@ use crate::transfer::RowBatch;
 use crate::transfer::contract::absences::NONE;
 use crate::transfer::contract::piece_flags::{BYTES, LAST_PIECE};
 use crate::transfer::contract::records::{
-    ErrorWords, EventWords, LookupWords, PieceWords, ResultWords, SegmentWords, ShapeWords,
-    SslWords, TraceWords, TypesWords,
+    ErrorWords, EventWords, LookupWords, PasswordWords, PieceWords, ResultWords, SegmentWords,
+    ShapeWords, SslWords, TraceWords, TypesWords,
 };
 use crate::types::RowPiece;
 
@@ -159,6 +159,11 @@ impl<'a> SegmentWriter<'a> {
 
     pub(super) fn put_ssl(&mut self, question: u32) {
         self.put(&SslWords { question: question.cast_signed() }.words());
+    }
+
+    pub(super) fn put_password(&mut self, question: u32, host: &str) {
+        let units = self.append_text(host);
+        self.put(&PasswordWords { question: question.cast_signed(), units }.words());
     }
 
     pub(super) fn put_types(&mut self, request: u32, oids: &str) {

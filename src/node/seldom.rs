@@ -24,12 +24,12 @@ use super::request_buffer::milliseconds;
 use super::status_json::status_to_json;
 use super::value::{Env, Fault};
 use crate::base::Error;
-use crate::config::{self, PassfileName, Tls, Wanted};
+use crate::config::{self, PassfileName, Secret, Tls, Wanted};
 use crate::connection::{self, StatementId};
 use crate::pool::EndOptions;
 
 /// In the order in which a pool uses them.
-pub(super) static SELDOM: [(&CStr, sys::napi_callback); 16] = [
+pub(super) static SELDOM: [(&CStr, sys::napi_callback); 17] = [
     (c"wantedFiles", Some(wanted_files_c_callback)),
     (c"createPool", Some(create_pool_c_callback)),
     (c"parameterTypes", Some(parameter_types_c_callback)),
@@ -44,6 +44,7 @@ pub(super) static SELDOM: [(&CStr, sys::napi_callback); 16] = [
     (c"status", Some(status_c_callback)),
     (c"cluster", Some(cluster_c_callback)),
     (c"answerSsl", Some(answer_ssl_c_callback)),
+    (c"answerPassword", Some(answer_password_c_callback)),
     (c"setHosts", Some(set_hosts_c_callback)),
     (c"end", Some(end_c_callback)),
 ];
@@ -221,6 +222,26 @@ fn answer_ssl(
             false => Err(why.0),
         };
         environment.late(handle.0, |reactor| reactor.answer_ssl(question.0, answer));
+        Ok(())
+    })
+}
+
+/// `answerPassword(handle, question, password, why)`: the answer of the function `password`, or why
+/// there is none. An empty text means that there is one.
+#[napi(catch_unwind, no_export)]
+fn answer_password(
+    env: napi::Env,
+    handle: Number,
+    question: Number,
+    password: Text,
+    why: Text,
+) -> napi::Result<()> {
+    enter(env, |_, environment| {
+        let answer = match why.0.is_empty() {
+            true => Ok(Secret::new(password.0)),
+            false => Err(why.0),
+        };
+        environment.late(handle.0, |reactor| reactor.answer_password(question.0, answer));
         Ok(())
     })
 }

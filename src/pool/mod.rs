@@ -54,7 +54,7 @@ pub use requests::Trace;
 use requests::closed_pool;
 
 use crate::base::{Error, Instant};
-use crate::config::{Config, Host};
+use crate::config::{Config, Host, Secret};
 use crate::connection::{Input, StatementId};
 use crate::types::{Params, Verbatim};
 
@@ -210,6 +210,18 @@ impl Pool {
     pub fn reached(&mut self, id: ConnectionId, address: SocketAddr, others: Vec<SocketAddr>) {
         let (calls, mut cx) = self.calls();
         calls.discover(&mut cx, |it, cx| it.reached(id, address, others, cx));
+    }
+
+    /// The host of a connection, by its name for errors.
+    pub fn host_of(&self, id: ConnectionId) -> Option<Arc<str>> {
+        self.connections.host_name(id)
+    }
+
+    /// The password for a login that is about to begin.
+    pub fn set_password(&mut self, id: ConnectionId, password: Secret) {
+        if let Some(slot) = self.connections.get_mut(id) {
+            slot.connection.set_password(Some(password));
+        }
     }
 
     pub fn handle_input(&mut self, now: Instant, id: ConnectionId, input: Input<'_>) {

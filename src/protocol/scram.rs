@@ -17,6 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::base::{Error, ErrorClass};
 
@@ -128,7 +129,7 @@ impl KeyCache {
 enum State {
     First {
         user: String,
-        password: Vec<u8>,
+        password: Zeroizing<Vec<u8>>,
         nonce: String,
         first_bare: String,
     },
@@ -191,6 +192,7 @@ impl Scram {
             Ok(prepared) => prepared.as_bytes().to_vec(),
             Err(_) => password.as_bytes().to_vec(),
         };
+        let password = Zeroizing::new(password);
         let state = State::First { user: user.to_owned(), password, nonce, first_bare };
         (Self { state, binding }, message)
     }
@@ -208,7 +210,7 @@ impl Scram {
         let auth_message = format!("{first_bare},{message},{without_proof}");
         let mac = keyed(&password)?;
         let derivation = Box::new(Derivation::new(mac, &first.salt, first.iterations));
-        let password = Sha256::digest(&password).into();
+        let password = Sha256::digest(&*password).into();
         let origin = Origin { user, password, salt: first.salt, iterations: first.iterations };
         self.state = State::Deriving { origin, derivation, auth_message, without_proof };
         Ok(())

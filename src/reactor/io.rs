@@ -7,15 +7,18 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 use super::closed_window::{TcpCalls, Windows};
 use super::libuv::{Loop, Wake};
 use super::low_water::{LowWater, SetLowWater, is_low};
+use super::passwords::Passwords;
 use super::socket::{PrepareSocket, Ready, Token};
 use super::sockets::{Lookup, Opened, Sockets, Stream};
 use super::system_error::{Unreached, reason};
 use super::transport::Transport;
 use crate::base::{Error, Instant};
+use crate::config::Secret;
 use crate::connection::{Input, Peer};
 use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Response, Trace};
 use crate::tls::Failure;
@@ -67,6 +70,11 @@ pub enum ReactorEvent {
     Ssl {
         question: u32,
     },
+    /// The function of the option `password` is to be asked, for a login at this host.
+    Password {
+        question: u32,
+        host: Arc<str>,
+    },
     /// A defect was found during some work. The reactor does nothing more, and all requests without
     /// an answer have failed.
     Poisoned(Error),
@@ -77,6 +85,7 @@ pub enum ReactorEvent {
 pub(super) struct Io {
     pub(super) pool: Pool,
     pub(super) sockets: Sockets,
+    passwords: Passwords,
     /// Sockets whose connections have bytes to write.
     unwritten: VecDeque<Token>,
     /// All sockets are read into this one buffer. The pool copies the bytes that it keeps.
@@ -98,10 +107,16 @@ enum Left {
 }
 
 impl Io {
-    pub(super) fn new(pool: Pool, sockets: Sockets, windows: Windows) -> Self {
+    pub(super) fn new(
+        pool: Pool,
+        sockets: Sockets,
+        passwords: Passwords,
+        windows: Windows,
+    ) -> Self {
         Self {
             pool,
             sockets,
+            passwords,
             unwritten: VecDeque::new(),
             buffer: vec![0; BUFFER].into_boxed_slice(),
             low_water: LowWater::default(),
@@ -255,7 +270,10 @@ impl Io {
                 self.sockets.open(now, connection, &host, address, last);
             }
             Output::Write { connection } => self.unwritten.extend(self.sockets.token(connection)),
-            Output::Close { connection, terminate } => self.sockets.close(connection, &terminate),
+            Output::Close { connection, terminate } => {
+                self.passwords.forget(connection);
+                self.sockets.close(connection, &terminate);
+            }
             Output::Cancel { connection, packet } => {
                 self.sockets.run_errand(now, connection, packet);
             }
@@ -281,7 +299,13 @@ impl Io {
                 }
                 let mut nonce = [0; 18];
                 match getrandom::fill(&mut nonce) {
-                    Ok(()) => (connection, Input::Connected(Peer { nonce, local, security })),
+                    Ok(()) => {
+                        let peer = Peer { nonce, local, security };
+                        if self.passwords.is_asked {
+                            return self.ask_password(connection, peer);
+                        }
+                        (connection, Input::Connected(peer))
+                    }
                     Err(error) => {
                         self.sockets.close(connection, &[]);
                         let why = format!("the system gives no random numbers: {error}");
@@ -293,6 +317,33 @@ impl Io {
                 (connection, Input::Unreached { why, cause })
             }
             Opened::Insecure { connection, why } => (connection, Input::Insecure { why }),
+        };
+        self.pool.handle_input(now, connection, input);
+    }
+
+    /// Lets a login wait for its password. Its deadline holds meanwhile.
+    fn ask_password(&mut self, connection: ConnectionId, peer: Peer) {
+        if let Some(host) = self.pool.host_of(connection) {
+            let question = self.passwords.ask(connection, peer);
+            self.events.push_back(ReactorEvent::Password { question, host });
+        }
+    }
+
+    /// Takes the answer to a [`ReactorEvent::Password`], or why there is none. It has no effect if
+    /// nobody waits for it any longer.
+    pub(super) fn answer_password(
+        &mut self,
+        now: Instant,
+        question: u32,
+        answer: Result<Secret, String>,
+    ) {
+        let Some((connection, peer)) = self.passwords.answered(question) else { return };
+        let input = match answer {
+            Ok(password) => {
+                self.pool.set_password(connection, password);
+                Input::Connected(peer)
+            }
+            Err(why) => Input::NoPassword { why },
         };
         self.pool.handle_input(now, connection, input);
     }

@@ -22,6 +22,7 @@ mod io;
 pub mod libuv;
 mod libuv_symbols;
 mod low_water;
+mod passwords;
 mod race;
 #[cfg_attr(windows, path = "readiness_windows.rs")]
 #[cfg_attr(not(windows), path = "readiness_unix.rs")]

@@ -11,11 +11,12 @@ use super::clock::Clock;
 use super::closed_window::Windows;
 use super::io::{Io, ReactorEvent, SystemCalls};
 use super::libuv::{Loop, Wake};
+use super::passwords::Passwords;
 use super::sockets::Sockets;
 use super::system_error::{Unreached, not_started};
 use super::timer::Timer;
 use crate::base::{Error, ErrorClass, Instant, Outcome};
-use crate::config::{self, Config, Tls};
+use crate::config::{self, Config, Secret, Tls};
 use crate::connection::StatementId;
 use crate::pool::{EndOptions, HostStatus, Pool, Query, QueryFlags, Snapshot, Status};
 use crate::tls::Facts;
@@ -52,11 +53,12 @@ impl Reactor {
         let clock = Clock::new();
         let sockets = Sockets::new(&config, clock)?;
         let seed = getrandom::u64().map_err(|error| not_started(&io::Error::other(error)))?;
+        let passwords = Passwords::new(config.asks_password);
         let windows = Windows::new(config.tcp_user_timeout);
         let pool = Pool::new(Arc::new(config), seed, clock.now());
         Ok(Self {
             clock,
-            io: Io::new(pool, sockets, windows),
+            io: Io::new(pool, sockets, passwords, windows),
             grace_given: false,
             unfinished: false,
             due_at: None,
@@ -196,6 +198,12 @@ impl Reactor {
     /// Takes the answer to a [`ReactorEvent::Ssl`], or the reason why there is none.
     pub fn answer_ssl(&mut self, question: u32, answer: Result<Tls, String>) {
         self.io.sockets.answer(question, answer);
+        self.flush();
+    }
+
+    /// Takes the answer to a [`ReactorEvent::Password`], or why there is none.
+    pub fn answer_password(&mut self, question: u32, answer: Result<Secret, String>) {
+        self.io.answer_password(self.clock.now(), question, answer);
         self.flush();
     }
 

@@ -255,6 +255,12 @@ layouts! {
         SSL 9 SslWords {
             question,
         }
+        /// The function of the option `password` is to be asked, for a login at a host.
+        PASSWORD 10 PasswordWords {
+            question,
+            /// UTF-16 units of the host.
+            units,
+        }
     }
 }
 

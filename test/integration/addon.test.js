@@ -53,6 +53,7 @@ const SELDOM = {
   status: ['number'],
   cluster: ['number'],
   answerSsl: ['number', 'number', 'text', 'text'],
+  answerPassword: ['number', 'number', 'text', 'text'],
   setHosts: ['number', 'text'],
   end: ['number', 'number', 'number', 'flag'],
 };
@@ -104,7 +105,16 @@ test('a wrong argument is refused by each of them, in the same words', () => {
 });
 
 test('a pool that is not there is said to be closed, or nothing happens', () => {
-  const LATE = ['flush', 'cancel', 'cancelLease', 'forget', 'release', 'resolved', 'answerSsl'];
+  const LATE = [
+    'flush',
+    'cancel',
+    'cancelLease',
+    'forget',
+    'release',
+    'resolved',
+    'answerSsl',
+    'answerPassword',
+  ];
   for (const [name, kinds] of Object.entries(ALL)) {
     if (OF_NO_POOL.includes(name)) continue;
     const [, ...rights] = kinds.map((kind) => KINDS[kind].right);

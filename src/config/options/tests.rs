@@ -132,7 +132,10 @@ fn wrong_options_are_refused_by_name() {
             "option 'minIdle' must not be more than 'poolSize', 10, but is 11",
         ),
         (json!({ "keepAlive": 1 }), "option 'keepAlive' must be true or false, not 1"),
-        (json!({ "password": 12_345 }), "option 'password' must be a string, not a number"),
+        (
+            json!({ "password": 12_345 }),
+            "option 'password' must be a string or a function, not a number",
+        ),
         (json!({ "host": ["h"] }), "option 'host' must be a string, not an array"),
         (
             json!({ "host": "a", "hosts": "b" }),
