@@ -8,7 +8,7 @@ const dns = require('node:dns');
 const contract = require('./contract.cjs');
 const { QueryOptions } = require('../api/query-options.cjs');
 const { lookUp } = require('./lookup.cjs');
-const { askPassword, askSsl } = require('./questions.cjs');
+const { oneWarningEach, Questions } = require('./questions.cjs');
 const { Records } = require('./records.cjs');
 const { unsent, withQuery, wrongArguments } = require('./refusals.cjs');
 const { Requests, Watch } = require('./requests.cjs');
@@ -52,15 +52,10 @@ class Bridge {
   #configuredStatements = new Map();
   #onEvent;
   #lookup;
-  /** The object that gives the options with the answer of the function `ssl`. */
-  #ssl;
-  /** The function of the option `password`. */
-  #password;
   #longStackTraces;
   /** The Observer. */
   observer;
-  /** The weaknesses of logins that were warned of. */
-  #weaknesses = new Set();
+  #warnOfLogin = oneWarningEach();
   /** The leases that users hold, by number. */
   #leases = new Map();
   #flushIsDue = false;
@@ -97,8 +92,10 @@ class Bridge {
     this.#addon = addon;
     this.#onEvent = onEvent;
     this.#lookup = lookup;
-    this.#ssl = ssl;
-    this.#password = password;
+    const questions = new Questions(ssl, password, (name, ...answer) => {
+      this.#addon[name](this.#handle, ...answer);
+      this.#flushSoon();
+    });
     this.#longStackTraces = longStackTraces;
     this.observer = observer;
     this.leaseEvents = leaseEvents;
@@ -111,8 +108,8 @@ class Bridge {
     this.#records = new Records(buffers, this.#requests, {
       onEvent: (event) => queueMicrotask(() => this.#handleEvent(event)),
       onLookup: (token, host) => RESOLVED.then(() => this.#resolveName(token, host)),
-      onSsl: (question) => RESOLVED.then(() => this.#askSsl(question)),
-      onPassword: (question, host) => RESOLVED.then(() => this.#askPassword(question, host)),
+      onSsl: (question) => RESOLVED.then(() => questions.askSsl(question)),
+      onPassword: (question, host) => RESOLVED.then(() => questions.askPassword(question, host)),
       onTypes: (slot, request, oids) => this.#supply(slot, request, oids),
     });
     this.#statements = this.#newStatements(this.#typeConfigs.own);
@@ -531,15 +528,8 @@ class Bridge {
 
   #handleEvent(event) {
     if (event.type === 'reclaimed') this.#warnOfLease(event);
-    else if (event.type === 'weakness') this.#warnOnce(event);
+    else if (event.type === 'weakness') this.#warnOfLogin(event);
     else this.#onEvent(event);
-  }
-
-  /** Each login shows it again. */
-  #warnOnce({ name, message }) {
-    if (this.#weaknesses.has(name)) return;
-    this.#weaknesses.add(name);
-    process.emitWarning(message, { type: 'HyperionWarning', code: 'HYPERION_WEAK_LOGIN' });
   }
 
   #warnOfLease(event) {
@@ -596,19 +586,6 @@ class Bridge {
       this.#addon.resolved(this.#handle, token, ips, why);
       this.#flushSoon();
     });
-  }
-
-  async #askPassword(question, host) {
-    const { answer, why } = await askPassword(this.#password, host);
-    this.#addon.answerPassword(this.#handle, question, answer, why);
-    this.#flushSoon();
-  }
-
-  async #askSsl(question) {
-    const { answer, why } = await askSsl(this.#ssl);
-    // As with a look-up, it may be that no connection waits for the answer any longer.
-    this.#addon.answerSsl(this.#handle, question, answer, why);
-    this.#flushSoon();
   }
 }
 

@@ -1,7 +1,8 @@
 'use strict';
 
 // The functions that the options `ssl` and `password` may be, which the addon has asked for a login.
-// They may throw, reject, or give anything. Nothing of what they give is shown.
+// They may throw, reject, or give anything. Nothing of what they give is shown. And what a login has
+// shown to the user's harm.
 
 const { fromThrown } = require('../api/errors.cjs');
 
@@ -53,4 +54,39 @@ function reasonOf(thrown) {
   }
 }
 
-module.exports = { askPassword, askSsl };
+/** Asks the functions, and hands their answers on. */
+class Questions {
+  #ssl;
+  #password;
+  #answer;
+
+  /** `answer(name, question, answer, why)` calls the function of the addon that has this name. */
+  constructor(ssl, password, answer) {
+    this.#ssl = ssl;
+    this.#password = password;
+    this.#answer = answer;
+  }
+
+  // As with a look-up, it may be that no connection waits for the answer any longer.
+  async askSsl(question) {
+    const { answer, why } = await askSsl(this.#ssl);
+    this.#answer('answerSsl', question, answer, why);
+  }
+
+  async askPassword(question, host) {
+    const { answer, why } = await askPassword(this.#password, host);
+    this.#answer('answerPassword', question, answer, why);
+  }
+}
+
+/** What warns of weak logins, of each kind once: every login shows it again. */
+function oneWarningEach() {
+  const told = new Set();
+  return ({ name, message }) => {
+    if (told.has(name)) return;
+    told.add(name);
+    process.emitWarning(message, { type: 'HyperionWarning', code: 'HYPERION_WEAK_LOGIN' });
+  };
+}
+
+module.exports = { oneWarningEach, Questions };
