@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 import { startCluster } from '../../test/support/cluster/index.js';
 import { waitUntil } from '../../test/support/wait-until.js';
-import { startWitness } from './witness.js';
+import { watchFirstWrite } from './first-write.js';
 
 const WRITER = fileURLToPath(new URL('writer.js', import.meta.url));
 const SETUP = 'CREATE TABLE failover (id bigserial, key text NOT NULL)';
@@ -114,7 +114,7 @@ async function failover(cluster, options) {
     client,
     new Writer(client, options, connection),
   ]);
-  let witness;
+  let watcher;
   try {
     await Promise.all(writers.map(([, writer]) => writer.ready));
     await untilWritten(writers, MORE_WRITES);
@@ -126,9 +126,9 @@ async function failover(cluster, options) {
     // The least time that a controller takes to be certain.
     await sleep(200);
     const chosen = await mostAdvanced(cluster, standbys);
-    witness = await startWitness(chosen, cluster.credentials);
+    watcher = await watchFirstWrite(chosen, cluster.credentials);
     await cluster.promote(chosen);
-    const promoted = await witness.firstWrite();
+    const promoted = await watcher.firstWrite();
     await untilWritten(writers, MORE_WRITES);
     const times = {};
     for (const [client, writer] of writers) times[client] = await writer.stop();
@@ -136,7 +136,7 @@ async function failover(cluster, options) {
     return { crashed, promoted, times };
   } finally {
     for (const [, writer] of writers) writer.kill();
-    await witness?.close();
+    await watcher?.close();
     await proxy?.close();
   }
 }

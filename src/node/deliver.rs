@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::error_json::error_to_json;
 use super::event_json::event_to_json;
-use super::requests::Requests;
+use super::requests::PendingRequests;
 use super::segment_writer::{ResultRecord, SegmentMut, SegmentWriter};
 use super::shape_slots::ShapeSlots;
 use crate::base::{Body, Error, ErrorClass, Outcome};
@@ -153,7 +153,7 @@ enum Stop {
 pub(super) struct Delivery {
     rest: Option<Item>,
     shapes: ShapeSlots,
-    waiting: Requests,
+    waiting: PendingRequests,
     /// Requests that are answered in the segment being filled. They wait until it is delivered.
     answered: Vec<u32>,
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use napi_sys as sys;
 
-use super::segment::Shared;
+use super::segment::SharedArray;
 use super::value::{Env, Fault};
 use crate::base::Error;
 use crate::connection::StatementId;
@@ -23,7 +23,7 @@ use crate::types::Params;
 
 #[derive(Debug)]
 pub(super) struct RequestBuffer {
-    memory: Shared<u8>,
+    memory: SharedArray<u8>,
 }
 
 /// A request, as JavaScript wrote it.
@@ -43,7 +43,7 @@ pub(super) struct Written {
 
 impl RequestBuffer {
     pub(super) fn new(env: Env) -> Result<Self, Fault> {
-        Ok(Self { memory: Shared::new(env, LENGTH)? })
+        Ok(Self { memory: SharedArray::new(env, LENGTH)? })
     }
 
     /// Puts the memory into `object`, under the name that JavaScript expects.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 /// JavaScript reuses the numbers of requests, so the numbers stay small, and one bit is enough for
 /// each.
 #[derive(Debug, Default)]
-pub(super) struct Requests {
+pub(super) struct PendingRequests {
     words: Vec<u64>,
     /// Numbers that are too large for a bit.
     large: BTreeSet<u32>,
@@ -15,7 +15,7 @@ pub(super) struct Requests {
 /// More requests than wait at the same time even in a very busy pool.
 const SMALL: u32 = 1 << 20;
 
-impl Requests {
+impl PendingRequests {
     pub(super) fn insert(&mut self, request: u32) {
         if request >= SMALL {
             self.large.insert(request);
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn what_was_inserted_and_not_removed_comes_out_once() {
-        let mut requests = Requests::default();
+        let mut requests = PendingRequests::default();
         for request in [0, 1, 63, 64, 1000, SMALL - 1, SMALL, u32::MAX] {
             requests.insert(request);
             requests.insert(request);

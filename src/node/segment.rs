@@ -50,13 +50,13 @@ impl Drop for Memory {
 
 /// Ends JavaScript's share of the memory.
 unsafe extern "C" fn release(_: sys::napi_env, _: *mut c_void, hint: *mut c_void) {
-    // SAFETY: `Shared::new` made the pointer from an `Arc`, for this one call.
+    // SAFETY: `SharedArray::new` made the pointer from an `Arc`, for this one call.
     drop(unsafe { Arc::from_raw(hint.cast::<Memory>().cast_const()) });
 }
 
 /// Memory that JavaScript has as an ArrayBuffer: `length` values of type `T`.
 #[derive(Debug)]
-pub(super) struct Shared<T> {
+pub(super) struct SharedArray<T> {
     start: NonNull<T>,
     length: usize,
     buffer: Reference,
@@ -65,7 +65,7 @@ pub(super) struct Shared<T> {
     memory: Option<Arc<Memory>>,
 }
 
-impl<T> Shared<T> {
+impl<T> SharedArray<T> {
     pub(super) fn new(env: Env, length: usize) -> Result<Self, Fault> {
         let bytes = length * size_of::<T>();
         let memory = Arc::new(Memory::new(bytes));
@@ -125,9 +125,9 @@ impl<T> Shared<T> {
 /// The data of one call into JavaScript.
 #[derive(Debug)]
 pub(super) struct Segment {
-    records: Shared<i32>,
-    cells: Shared<u64>,
-    nulls: Shared<u8>,
+    records: SharedArray<i32>,
+    cells: SharedArray<u64>,
+    nulls: SharedArray<u8>,
     text: Vec<u8>,
     /// A long text in the form in which V8 stores it.
     transcoded: Transcoded,
@@ -141,9 +141,9 @@ const KEPT_BETWEEN_PIECES: usize = 2 * LONG_ROW;
 impl Segment {
     pub(super) fn new(env: Env) -> Result<Self, Fault> {
         Ok(Self {
-            records: Shared::new(env, RECORDS)?,
-            cells: Shared::new(env, CELLS)?,
-            nulls: Shared::new(env, CELLS)?,
+            records: SharedArray::new(env, RECORDS)?,
+            cells: SharedArray::new(env, CELLS)?,
+            nulls: SharedArray::new(env, CELLS)?,
             text: Vec::with_capacity(TEXT_LIMIT),
             transcoded: Transcoded::default(),
         })

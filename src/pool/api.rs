@@ -18,19 +18,19 @@ use crate::connection::{
 use crate::transfer::contract::{isolation_levels, query_flags};
 use crate::types::Params;
 
-/// One call of a caller.
+/// One call by a caller.
 #[derive(Debug)]
 pub struct Query {
-    /// The caller's number, given back with the answer.
+    /// The caller's number, which is returned with the answer.
     pub request: u32,
-    /// The connection to run on, where the caller has one to itself.
+    /// The lease to run on, if the caller has a connection to itself.
     pub lease: Option<NonZeroU32>,
     pub statement: StatementId,
     pub params: Params,
     pub flags: QueryFlags,
 }
 
-/// How a query is to be treated.
+/// How the pool is to treat a query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueryFlags(pub u32);
 
@@ -41,11 +41,11 @@ impl QueryFlags {
     /// `Pool::limit` and `Pool::cancel` may name it.
     pub const CANCELLABLE: Self = Self(query_flags::CANCELLABLE);
     pub const UNPREPARED: Self = Self(query_flags::UNPREPARED);
-    /// Its values come later, by `Pool::supply`: the caller's code writes them once
-    /// [`Output::Types`] has named their types.
+    /// The values come later, by `Pool::supply`: the caller's code writes them once
+    /// [`Output::Types`] has given their types.
     pub const VALUES_TO_COME: Self = Self(query_flags::VALUES_TO_COME);
-    /// Its values came with it, written for the types that `Pool::parameter_types` has returned. If
-    /// a server describes other types, [`Output::Types`] asks for the values once more.
+    /// The values were written for the types that `Pool::parameter_types` has returned. If a server
+    /// describes other types, [`Output::Types`] asks for the values again.
     pub const VALUES_WRITTEN: Self = Self(query_flags::VALUES_WRITTEN);
     pub const HURRIED: Self = Self(query_flags::HURRIED);
     pub const TRACED: Self = Self(query_flags::TRACED);
@@ -70,12 +70,12 @@ impl QueryFlags {
         self.0 & flag.0 != 0
     }
 
-    /// Whether it ends its transaction by a ROLLBACK.
+    /// Whether the call ends its transaction by a ROLLBACK.
     pub(super) const fn rolls_back(self) -> bool {
         self.has(Self::END) && !self.has(Self::COMMIT)
     }
 
-    /// Whether its statement is described for it.
+    /// Whether the statement is described for this call.
     pub(super) fn description(self) -> DescriptionState {
         match self.has(Self::REPEATED) {
             true => DescriptionState::Due,
@@ -83,7 +83,7 @@ impl QueryFlags {
         }
     }
 
-    /// The transaction that it belongs to.
+    /// The transaction to which the call belongs.
     pub fn begin(self) -> Option<Begin> {
         let isolation = match (self.0 & Self::ISOLATION) >> query_flags::ISOLATION_SHIFT {
             isolation_levels::READ_UNCOMMITTED => Some(Isolation::ReadUncommitted),
@@ -102,27 +102,27 @@ impl QueryFlags {
 
 #[derive(Debug)]
 pub enum Output {
-    /// Connect to the host, at this address if one is given, wherever its name leads by now;
-    /// `Input::Connected` or `Input::Closed` answers. Of the addresses that its name leads to, try
-    /// these last, in this order.
+    /// Connect to the host, at this address if one is given, wherever the name leads by now.
+    /// `Input::Connected` or `Input::Closed` answers. If the name leads to several addresses, try
+    /// those in `last` last, in this order.
     Open {
         connection: ConnectionId,
         host: Arc<Host>,
         address: Option<SocketAddr>,
         last: Vec<SocketAddr>,
     },
-    /// `Pool::outgoing` has bytes. Given once until all of them are taken.
+    /// `Pool::outgoing` has bytes. This is returned once until all of them are taken.
     Write {
         connection: ConnectionId,
     },
-    /// The pool has forgotten this connection: send the Terminate message if the socket takes it at
-    /// once, and close.
+    /// The pool has forgotten this connection: send the Terminate message if the socket accepts it
+    /// at once, and close.
     Close {
         connection: ConnectionId,
         terminate: Vec<u8>,
     },
     /// Send the packet on a connection of its own, to the address that `connection` has reached,
-    /// and wait until the server closes it; `Pool::cancel_ended` answers. Goes on where
+    /// and wait until the server closes it. `Pool::cancel_ended` answers. Continue even if
     /// `connection` is closed meanwhile.
     Cancel {
         connection: ConnectionId,
@@ -132,13 +132,13 @@ pub enum Output {
         request: u32,
         result: Result<Response, Error>,
     },
-    /// What a request with [`QueryFlags::TRACED`] has met. Comes in front of its answer. A request
-    /// that the pool refuses at once has none.
+    /// What has happened to a request with [`QueryFlags::TRACED`]. Comes before its answer. A
+    /// request that the pool refuses at once has none.
     Traced {
         request: u32,
         trace: Trace,
     },
-    /// The parameter types of a request whose values are to come. May come again for the same
+    /// The parameter types of a request whose values are still to come. May come again for the same
     /// request, after another description or the loss of a connection. `Pool::supply` answers each.
     Types {
         request: u32,
@@ -154,18 +154,18 @@ pub struct Response {
     pub lease: Option<NonZeroU32>,
 }
 
-/// How many bytes a connection is worth waking up for, a guess.
+/// For how many bytes it is worth waking up. These are estimates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Awaited {
-    /// At least so many bytes of rows will come.
+    /// At least this many bytes of rows will come.
     pub rows: usize,
-    /// So many bytes of several answers are worth reading together.
+    /// This many bytes, of several answers, are worth reading together.
     pub together: usize,
-    /// Where the answer to one will come first.
+    /// Set if the answer to a barrier will come first.
     pub barrier: Option<Barrier>,
 }
 
-/// Whether the answer to a bare Sync is worth hearing before that to the request behind it.
+/// Whether the answer to a bare Sync should be read before the answer to the following request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Barrier {
     HeardAlone,
@@ -175,7 +175,7 @@ pub enum Barrier {
 /// An event of the pool, for its users.
 #[derive(Clone, Debug)]
 pub enum PoolEvent {
-    /// A host has logged a session in, for queries or to ask the host for its role.
+    /// A host has accepted a login, for queries or to ask the host for its role.
     Connect {
         host: Arc<str>,
         address: Option<SocketAddr>,
@@ -183,16 +183,16 @@ pub enum PoolEvent {
         /// From the first attempt to connect to the end of the login.
         took: Duration,
     },
-    /// A session that was logged in is over.
+    /// A session that was logged in has ended.
     Remove {
         host: Arc<str>,
         reason: CloseReason,
-        /// Why, where something went wrong.
+        /// Why it ended, if something went wrong.
         error: Option<Error>,
-        /// How long ago it was logged in.
+        /// How long ago the login was.
         age: Duration,
     },
-    /// Another host serves. `outage` is how long none did while the pool looked for one.
+    /// Another host serves. `outage` is how long no host served while the pool was searching.
     Primary {
         host: Arc<str>,
         previous: Option<Arc<str>>,
@@ -206,14 +206,14 @@ pub enum PoolEvent {
     /// A second host claims to be the primary. Timelines are known where the hosts report them.
     Rival {
         host: Arc<str>,
-        /// The host that serves, or did last.
+        /// The host that serves, or served last.
         primary: Arc<str>,
         timeline: Option<u32>,
         primary_timeline: Option<u32>,
         decision: Decision,
     },
-    /// The cluster has gone back for good to an older timeline than the one that served: writes
-    /// that were acknowledged on the newer one may be gone.
+    /// The cluster was restored to an older timeline for good. Writes that were acknowledged on the
+    /// newer timeline may be gone.
     Rewound {
         host: Arc<str>,
         timeline: u32,
@@ -244,14 +244,14 @@ pub enum PoolEvent {
     },
 }
 
-/// Why a session that was logged in is over.
+/// Why a session that was logged in has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
     /// The server or the network ended it.
     Lost,
-    /// The pool or its caller gave it up, with what was in flight.
+    /// The pool or its caller gave the session up, with the requests in flight.
     Dropped,
-    /// It was free for `idleTimeoutMs`.
+    /// The session was idle for `idleTimeoutMs`.
     Idle,
     /// It reached `maxLifetimeMs` or `maxUses`.
     Expired,
@@ -278,20 +278,20 @@ impl CloseReason {
     }
 }
 
-/// A host as the pool sees it at this moment.
+/// A host, as the pool sees it now.
 #[derive(Clone, Debug)]
 pub struct HostStatus {
     pub view: HostView,
-    /// For how long it has been in its state.
+    /// How long it has been in its state.
     pub age: Duration,
     pub ages: Ages,
-    /// Whether it gets calls.
+    /// Whether the pool sends calls to it.
     pub serves: bool,
     pub open: usize,
     pub busy: usize,
 }
 
-/// How long ago each of these facts about a host was found out.
+/// How long ago the pool learned each of these facts about a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ages {
     pub state: Option<Duration>,
@@ -300,7 +300,7 @@ pub struct Ages {
     pub lag: Option<Duration>,
 }
 
-/// A moment's count of the pool's connections and calls.
+/// How many connections and calls the pool has now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     pub max_size: usize,

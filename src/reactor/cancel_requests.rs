@@ -41,14 +41,14 @@ pub(super) struct Ended {
 }
 
 #[derive(Debug)]
-pub(super) struct Errands {
+pub(super) struct CancelRequests {
     underway: BTreeMap<Token, CancelRequest>,
     ended: VecDeque<Ended>,
     /// How long a cancel request may take as a whole.
     timeout: Duration,
 }
 
-impl Errands {
+impl CancelRequests {
     pub(super) fn new(timeout: Duration) -> Self {
         Self { underway: BTreeMap::new(), ended: VecDeque::new(), timeout }
     }

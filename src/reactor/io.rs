@@ -151,7 +151,7 @@ impl Io {
     pub(super) fn close_all(&mut self) {
         let connections: Vec<_> = self.sockets.connections();
         connections.into_iter().for_each(|connection| self.sockets.close(connection, &[]));
-        self.sockets.drop_errands();
+        self.sockets.drop_cancel_requests();
         self.sockets.forget_unread();
         self.unwritten.clear();
     }
@@ -213,12 +213,12 @@ impl Io {
         let looked = self.sockets.collect(&mut ready);
         debug_assert!(looked.is_ok(), "{looked:?}");
         for event in &ready {
-            if self.sockets.is_errand(event.token) {
-                self.sockets.handle_errand(event.token);
+            if self.sockets.is_cancel_request(event.token) {
+                self.sockets.handle_cancel_request(event.token);
                 continue;
             }
-            if self.sockets.is_runner(event.token) {
-                self.sockets.handle_runner(now, event.token, event.closed);
+            if self.sockets.is_opening(event.token) {
+                self.sockets.handle_opening(now, event.token, event.closed);
                 // The selector will not report this readiness a second time.
                 if self.sockets.is_open(event.token) {
                     self.sockets.list_unread(event.token, event.closed);
@@ -275,7 +275,7 @@ impl Io {
                 self.sockets.close(connection, &terminate);
             }
             Output::Cancel { connection, packet } => {
-                self.sockets.run_errand(now, connection, packet);
+                self.sockets.send_cancel_request(now, connection, packet);
             }
             Output::Completed { request, result } => {
                 self.events.push_back(ReactorEvent::Completed { request, result });

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cancel_requests::{Ended, Errands};
+use super::cancel_requests::{CancelRequests, Ended};
 use super::clock::{self, Clock};
 use super::libuv::{Loop, Wake};
 use super::race::Race;
@@ -105,7 +105,7 @@ enum Opening {
     Racing {
         race: Race,
         host: Arc<Host>,
-        runners: Vec<(Token, Target)>,
+        attempts: Vec<(Token, Target)>,
     },
     /// The race is won. The function of the option `ssl` has not answered yet.
     Asking {
@@ -128,7 +128,7 @@ pub(super) struct Sockets {
     opening: BTreeMap<ConnectionId, Opening>,
     open: BTreeMap<ConnectionId, Token>,
     streams: BTreeMap<Token, Stream>,
-    cancel_requests: Errands,
+    cancel_requests: CancelRequests,
     /// Sockets that may hold unread bytes. The selector will not report them again.
     unread: VecDeque<Token>,
     opened: VecDeque<Opened>,
@@ -158,7 +158,7 @@ impl Sockets {
             opening: BTreeMap::new(),
             open: BTreeMap::new(),
             streams: BTreeMap::new(),
-            cancel_requests: Errands::new(config.connect_timeout),
+            cancel_requests: CancelRequests::new(config.connect_timeout),
             unread: VecDeque::new(),
             opened: VecDeque::new(),
             lookups: VecDeque::new(),
@@ -271,13 +271,18 @@ impl Sockets {
         let racing: Vec<_> = self.opening.keys().copied().collect();
         racing.into_iter().for_each(|connection| self.run_race(now, connection));
         for token in self.cancel_requests.overdue(now) {
-            self.finish_errand(token, false);
+            self.finish_cancel_request(token, false);
         }
     }
 
     /// Sends a packet on a connection of its own, to the address that `connection` has reached.
     /// [`Self::next_cancel_request`] reports the result.
-    pub(super) fn run_errand(&mut self, now: Instant, connection: ConnectionId, packet: Vec<u8>) {
+    pub(super) fn send_cancel_request(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        packet: Vec<u8>,
+    ) {
         let stream = self.token(connection).and_then(|token| self.streams.get(&token));
         let Some(stream) = stream else { return self.cancel_requests.fail(connection) };
         // A cancel request uses TLS if its session does, and checks that the server has the same
@@ -297,20 +302,20 @@ impl Sockets {
         }
         self.cancel_requests.begin(now, token, connection, socket, negotiation, packet);
         // If a connect succeeds at once, the selector does not report it.
-        self.handle_errand(token);
+        self.handle_cancel_request(token);
     }
 
-    pub(super) fn is_errand(&self, token: Token) -> bool {
+    pub(super) fn is_cancel_request(&self, token: Token) -> bool {
         self.cancel_requests.contains(token)
     }
 
     /// A request whose connection still has to be encrypted waits until there is time in a turn.
-    pub(super) fn handle_errand(&mut self, token: Token) {
+    pub(super) fn handle_cancel_request(&mut self, token: Token) {
         if self.cancel_requests.is_securing(token) {
             return self.list_handshake(token);
         }
         if let Some(reached) = self.cancel_requests.advance(token) {
-            self.finish_errand(token, reached);
+            self.finish_cancel_request(token, reached);
         }
     }
 
@@ -318,19 +323,19 @@ impl Sockets {
         self.cancel_requests.next_ended()
     }
 
-    pub(super) fn drop_errands(&mut self) {
+    pub(super) fn drop_cancel_requests(&mut self) {
         for token in self.cancel_requests.clear() {
             self.readiness.forget(token);
         }
     }
 
-    fn finish_errand(&mut self, token: Token, reached: bool) {
+    fn finish_cancel_request(&mut self, token: Token, reached: bool) {
         self.readiness.forget(token);
         self.cancel_requests.finish(token, reached);
     }
 
     /// Whether the socket belongs to a connection that is still being opened.
-    pub(super) fn is_runner(&self, token: Token) -> bool {
+    pub(super) fn is_opening(&self, token: Token) -> bool {
         self.streams.get(&token).is_some_and(|stream| !self.is_open_for(stream.connection, token))
     }
 
@@ -348,25 +353,27 @@ impl Sockets {
 
     /// Handles progress in a socket's connect or negotiation. `ending` means that the system has
     /// reported the end of its stream, which it does only once.
-    pub(super) fn handle_runner(&mut self, now: Instant, token: Token, ending: bool) {
+    pub(super) fn handle_opening(&mut self, now: Instant, token: Token, ending: bool) {
         let Some(stream) = self.streams.get_mut(&token) else { return };
         stream.ending |= ending;
         let connection = stream.connection;
-        let (race, runners) = match self.opening.get_mut(&connection) {
-            Some(Opening::Racing { race, runners, .. }) => (race, runners),
+        let (race, attempts) = match self.opening.get_mut(&connection) {
+            Some(Opening::Racing { race, attempts, .. }) => (race, attempts),
             Some(Opening::Securing { .. }) => return self.list_handshake(token),
             // The bytes that have arrived are read once the question is answered.
             Some(Opening::Resolving { .. } | Opening::Asking { .. }) | None => return,
         };
-        let Some(place) = runners.iter().position(|(runner, _)| *runner == token) else { return };
+        let Some(place) = attempts.iter().position(|(attempt, _)| *attempt == token) else {
+            return;
+        };
         match stream.socket.progress() {
             Ok(Progress::Connecting) => {}
             Ok(Progress::Connected) => {
-                let (_, target) = runners.swap_remove(place);
+                let (_, target) = attempts.swap_remove(place);
                 self.win(connection, token, &target);
             }
             Err(error) => {
-                let (_, target) = runners.swap_remove(place);
+                let (_, target) = attempts.swap_remove(place);
                 race.fail(target, error, now);
                 self.drop_stream(token);
                 self.run_race(now, connection);
@@ -436,8 +443,8 @@ impl Sockets {
     /// Closes a connection at any stage, with everything that was started for it.
     pub(super) fn close(&mut self, connection: ConnectionId, terminate: &[u8]) {
         match self.opening.remove(&connection) {
-            Some(Opening::Racing { runners, .. }) => {
-                runners.into_iter().for_each(|(token, _)| self.drop_stream(token));
+            Some(Opening::Racing { attempts, .. }) => {
+                attempts.into_iter().for_each(|(token, _)| self.drop_stream(token));
             }
             Some(Opening::Asking { token, .. } | Opening::Securing { token, .. }) => {
                 self.drop_stream(token);
@@ -468,20 +475,20 @@ impl Sockets {
     ) {
         let race = Race::new(targets, last, now);
         let host = Arc::clone(host);
-        self.opening.insert(connection, Opening::Racing { race, host, runners: Vec::new() });
+        self.opening.insert(connection, Opening::Racing { race, host, attempts: Vec::new() });
         self.run_race(now, connection);
     }
 
     /// Tries every address whose time has come, and ends a race that no address can win.
     fn run_race(&mut self, now: Instant, connection: ConnectionId) {
         loop {
-            let Some(Opening::Racing { race, runners, host }) = self.opening.get_mut(&connection)
+            let Some(Opening::Racing { race, attempts, host }) = self.opening.get_mut(&connection)
             else {
                 return;
             };
             let host = Arc::clone(host);
             let Some(target) = race.start_next(now) else {
-                if runners.is_empty() && race.deadline().is_none() {
+                if attempts.is_empty() && race.deadline().is_none() {
                     let unreached = race.unreached();
                     self.fail(connection, unreached);
                 }
@@ -490,9 +497,10 @@ impl Sockets {
             match self.start(connection, host, &target) {
                 Ok((token, Progress::Connected)) => self.win(connection, token, &target),
                 Ok((token, Progress::Connecting)) => {
-                    if let Some(Opening::Racing { runners, .. }) = self.opening.get_mut(&connection)
+                    if let Some(Opening::Racing { attempts, .. }) =
+                        self.opening.get_mut(&connection)
                     {
-                        runners.push((token, target));
+                        attempts.push((token, target));
                     }
                 }
                 Err(error) => {
@@ -536,10 +544,10 @@ impl Sockets {
 
     fn win(&mut self, connection: ConnectionId, token: Token, target: &Target) {
         let mut others = Vec::new();
-        if let Some(Opening::Racing { race, runners, .. }) = self.opening.remove(&connection) {
-            let of = runners.iter().map(|(_, target)| target).filter(|other| *other != target);
+        if let Some(Opening::Racing { race, attempts, .. }) = self.opening.remove(&connection) {
+            let of = attempts.iter().map(|(_, target)| target).filter(|other| *other != target);
             others = of.chain(race.waiting()).filter_map(Target::ip).collect();
-            runners.into_iter().for_each(|(loser, _)| self.drop_stream(loser));
+            attempts.into_iter().for_each(|(loser, _)| self.drop_stream(loser));
         }
         self.set_blocked(token, false);
         self.secure(connection, token, others);

@@ -37,10 +37,10 @@ test('a long query on a host that is well is asked after, and left alone', async
     (await cluster.sessions(`application_name = '${applicationName}'`)).length;
   while (!isDone) most = Math.max(most, await sessions());
   assert.equal((await long)[0].seven, 7);
-  assert.equal(most, 2, 'one witness beside it, however long it takes');
+  assert.equal(most, 2, 'one liveness probe besides it, however long it takes');
   assert.deepEqual(events.filter(isNews), []);
   const isAlone = async () => (await sessions()) === 1;
-  await waitUntil('the witness is gone', isAlone);
+  await waitUntil('the liveness probe is gone', isAlone);
 });
 
 test(
@@ -126,8 +126,8 @@ test('a blocked loop is no silent server', async (t) => {
   const events = [];
   pool.on('host', (event) => event.previous !== 'unknown' && events.push(event));
   const answer = pool.query('SELECT 1 AS one FROM pg_sleep(0.3)');
-  // Long enough for the pool to open the witness and for the witness's time to pass, both after the
-  // answer has arrived.
+  // Long enough for the pool to open the liveness probe and for the probe's time to pass, both after
+  // the answer has arrived.
   const blockFor = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
   await new Promise((resolve) => setTimeout(resolve, 160));
   blockFor(1000);

@@ -1,5 +1,8 @@
-//! What the pool asks a server on its own account: its role, its place in the history of the data,
-//! its database, and the types that users made.
+//! What the pool asks a server for its own purposes.
+//!
+//! Owns: the questions for the server's role, its lineage, its database, and users' types, with the
+//! reading of their answers. The scenarios are in `src/sim/scenarios/report.rs` and `rival.rs`, the
+//! tests on servers in `test/integration/role-question.test.js` and `types-question.test.js`.
 
 pub(in crate::connection) mod lineage;
 pub(in crate::connection) mod realm;

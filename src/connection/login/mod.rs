@@ -1,5 +1,7 @@
-//! The way to a session: the handshake, and the question for the role of a server that does not
-//! report it.
+//! The way to a session.
+//!
+//! Owns: the handshake, and the question for the role if the server does not report it. The tests
+//! on servers are in `test/integration/auth.test.js` and `starting.test.js`.
 
 pub(in crate::connection) mod handshake;
 pub(in crate::connection) mod startup;

@@ -1,5 +1,8 @@
-//! A request, from its messages to its answer: what is written for it, its position in the
-//! pipeline, and what comes back.
+//! A request, from its messages to its answer.
+//!
+//! Owns: what is written for a request, its position in the pipeline, and what comes back. The
+//! tests on servers are in `test/integration/query.test.js`, `long-values.test.js` and
+//! `steps.test.js`.
 
 pub(in crate::connection) mod begin;
 pub(in crate::connection) mod command;

@@ -1,8 +1,12 @@
-//! The session behind a finished login: a pipeline of requests, each delimited by a Sync.
+//! The session after a finished login.
 //!
-//! The server takes requests one after the other and answers each with a ReadyForQuery. Reports of
-//! its settings that come in between belong to the ReadyForQuery that follows. So each request
+//! Owns: the pipeline of requests, each ended by a Sync, the session's state, and its settings.
+//!
+//! The server handles requests one after the other and answers each with a ReadyForQuery. Reports
+//! of its settings that come in between belong to the ReadyForQuery that follows. So each request
 //! knows the role that the server had reported before it and after it.
+//!
+//! The unit tests are in `src/connection/tests.rs`.
 
 pub(in crate::connection) mod latency;
 pub(in crate::connection) mod settings;

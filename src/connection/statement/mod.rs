@@ -1,8 +1,13 @@
 //! The statements of the whole pool.
 //!
+//! Owns: the texts, what they show about themselves, and their descriptions.
+//!
 //! The first server that runs a statement describes it, on any connection. Then every connection
 //! prepares and runs the statement in one flight, and follows the description that its own server
 //! returns there. A description from another connection is only a hint for that one flight.
+//!
+//! The tests on servers are in `test/integration/prepared.test.js`, `stale-types.test.js` and
+//! `moved-names.test.js`.
 
 pub(in crate::connection) mod control;
 pub(in crate::connection) mod creating;

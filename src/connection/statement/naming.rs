@@ -120,14 +120,14 @@ struct Seen<'a> {
     /// Its first tokens.
     head: Vec<SqlToken<'a>>,
     into: IntoFinder<'a>,
-    call: Call,
+    call: SetConfigCall,
     updates: bool,
     moves: Option<Moves>,
 }
 
 /// How much of a call of `set_config` has been read.
 #[derive(Clone, Copy, Debug, Default)]
-enum Call {
+enum SetConfigCall {
     #[default]
     None,
     Name,
@@ -177,26 +177,28 @@ impl<'a> Seen<'a> {
     /// setting.
     fn look_at_call(&mut self, token: SqlToken<'a>) {
         self.call = match (self.call, token) {
-            (Call::Name, SqlToken::Symbol('(')) => Call::Open,
-            (Call::Open, SqlToken::Text { body, is_ambiguous: false })
+            (SetConfigCall::Name, SqlToken::Symbol('(')) => SetConfigCall::Open,
+            (SetConfigCall::Open, SqlToken::Text { body, is_ambiguous: false })
                 if !body.contains('\\') && !is_one_of(body, &SETTINGS) =>
             {
-                Call::Setting
+                SetConfigCall::Setting
             }
-            (Call::Open, _) => {
+            (SetConfigCall::Open, _) => {
                 self.add(Moves::Session);
-                Call::None
+                SetConfigCall::None
             }
             // A cast of the setting's name.
-            (Call::Setting, SqlToken::Symbol(':') | SqlToken::Word(_)) => Call::Setting,
-            (Call::Setting, token) => {
+            (SetConfigCall::Setting, SqlToken::Symbol(':') | SqlToken::Word(_)) => {
+                SetConfigCall::Setting
+            }
+            (SetConfigCall::Setting, token) => {
                 if !token.is_symbol(',') {
                     self.add(Moves::Session);
                 }
-                Call::None
+                SetConfigCall::None
             }
-            (_, token) if is_one_of(token.name(), &["set_config"]) => Call::Name,
-            _ => Call::None,
+            (_, token) if is_one_of(token.name(), &["set_config"]) => SetConfigCall::Name,
+            _ => SetConfigCall::None,
         };
     }
 

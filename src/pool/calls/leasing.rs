@@ -74,7 +74,7 @@ impl Calls {
         let Some(call) = self.requests.get(key) else { return };
         let (known, flags) = (call.lease, call.flags);
         if let Some(number) = known {
-            self.leases.take_seat(number, id);
+            self.leases.take_place(number, id);
             self.hand_over(id, number, cx);
             self.send_leased(now, key, number, id, cx);
             return self.resume_lease(now, number, cx);

@@ -1,9 +1,11 @@
-//! The connections of a pool, by their keys, each with its duty, and how many there are of each
-//! kind.
+//! The connections of a pool.
 //!
-//! [`Connections::get_mut`] notes which connection it hands out. The next question about all
-//! connections takes `&mut self` and counts that one anew first. So counters are never older than
-//! the connections, and a query pays only for the connection that it uses.
+//! Owns: the connections by their keys, each with its duty, and how many there are of each kind.
+//!
+//! [`Connections::get_mut`] notes which connection it returns. The next question about all
+//! connections takes `&mut self` and first counts that connection again. So a counter is never out
+//! of date, and a query pays only for the connection that it uses. The storms compare the counters
+//! with a scan (`audit.rs`).
 
 mod acts;
 #[cfg(feature = "sim")]

@@ -22,7 +22,7 @@ pub(in crate::pool) fn over() -> Error {
     Error::new(ErrorClass::Transaction, "HYPERION_TRANSACTION_OVER", message)
 }
 
-/// In the words of `js/api/connection.cjs`.
+/// Has the same words as in `js/api/connection.cjs`.
 pub(super) fn open_already() -> Error {
     let message = "a transaction that was begun by a statement is open on this connection: end it before, or use \
                    BEGIN, COMMIT and ROLLBACK as statements alone";

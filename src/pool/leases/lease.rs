@@ -1,4 +1,4 @@
-//! One connection that one caller has to itself: for a transaction, or for session work.
+//! A connection that one caller has to itself, for a transaction or for session work.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -11,67 +11,70 @@ use crate::protocol::backend::TransactionStatus;
 
 #[derive(Debug)]
 pub(in crate::pool) struct Lease {
-    seat: Seat,
+    place: LeasePlace,
     progress: Progress,
-    /// The COMMIT or ROLLBACK that was sent last.
+    /// The last COMMIT or ROLLBACK that was sent.
     ending: Option<Key<Call>>,
-    /// It was taken for one transaction, and not for session work.
+    /// The lease is for a single transaction, not for session work.
     for_transaction: bool,
-    /// The caller has seen an answer: what this connection knows is not to be had on another.
+    /// The caller has seen an answer, so another connection can't replace this one.
     seen: bool,
-    /// The call that all others wait behind: the first one, or one whose statement is being
+    /// The call for which all others wait: the first call, or a call whose statement is being
     /// described.
     head: Option<Key<Call>>,
     held: VecDeque<Key<Call>>,
-    /// Since when nothing of it runs, where nothing does.
+    /// Since when nothing of the transaction runs, if nothing runs.
     idle_since: Instant,
-    /// Its caller has no answer yet, although the server has: the types in it are being asked for.
+    /// The server has answered, but the caller has no answer yet, because the pool is asking for
+    /// its types.
     awaits_types: bool,
-    /// It may have changed since the last look.
+    /// The lease may have changed since it was last examined.
     pub(super) is_changed: bool,
 }
 
 #[derive(Debug)]
-pub(super) enum Seat {
+pub(super) enum LeasePlace {
     On(ConnectionId),
-    /// Its connection is gone, and its caller has not noticed: the next call looks for another one.
+    /// The connection is gone, and the caller has not noticed: the next call looks for another
+    /// connection.
     Unplaced,
-    /// The connection is gone, with all that the caller has seen on it. Stays until the lease is
-    /// given back.
+    /// The connection is gone, with everything that the caller has seen on it. This lasts until the
+    /// lease is released.
     Gone(Error),
 }
 
-/// How far the transaction is that was begun here.
+/// How far a transaction that the pool has begun is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     None,
-    /// `may_stand`: a statement in it may have committed what was done before.
+    /// `may_stand`: a statement in it may have committed the work before it.
     Open {
         may_stand: bool,
     },
-    /// Its END was refused, or given up before it was sent, and the server is still in the
-    /// transaction. Only a ROLLBACK is sent, since other calls may belong to the next transaction.
+    /// The end of the transaction was refused, or was given up before it was sent, and the server
+    /// is still in the transaction. Only a ROLLBACK is sent, since other calls may belong to the
+    /// next transaction.
     Unended,
-    /// The server is in no transaction any more, although its caller has not used the commands that
-    /// end one. `may_stand`: what was done in it may be committed.
+    /// The server is no longer in a transaction, although the caller has not used the methods that
+    /// end it. `may_stand`: the work of the transaction may be committed.
     Over {
         may_stand: bool,
     },
 }
 
-/// What is done with a call whose turn has come.
+/// What to do with a call whose turn has come.
 #[derive(Debug)]
 pub(in crate::pool) enum Plan {
-    /// It is sent, with what begins its transaction in front.
+    /// Send it, with the BEGIN of its transaction before it, if there is one.
     Send(Option<Begin>),
-    /// It is not sent: the server knows nothing of its transaction.
+    /// Do not send it: the server knows nothing of its transaction.
     End(Result<Response, Error>),
 }
 
 impl Lease {
     pub(super) const fn new(now: Instant, id: ConnectionId, for_transaction: bool) -> Self {
         Self {
-            seat: Seat::On(id),
+            place: LeasePlace::On(id),
             progress: Progress::None,
             ending: None,
             for_transaction,
@@ -91,8 +94,8 @@ impl Lease {
         }
     }
 
-    pub(super) fn put_on(&mut self, seat: Seat) {
-        self.seat = seat;
+    pub(super) fn put_on(&mut self, place: LeasePlace) {
+        self.place = place;
     }
 
     pub(in crate::pool) const fn has_seen(&self) -> bool {
@@ -100,44 +103,44 @@ impl Lease {
     }
 
     pub(in crate::pool) const fn is_seated(&self) -> bool {
-        matches!(self.seat, Seat::On(_))
+        matches!(self.place, LeasePlace::On(_))
     }
 
     pub(in crate::pool) const fn is_unplaced(&self) -> bool {
-        matches!(self.seat, Seat::Unplaced)
+        matches!(self.place, LeasePlace::Unplaced)
     }
 
-    /// Whether its caller still has a claim to a connection.
+    /// Whether the caller is still entitled to a connection.
     pub(in crate::pool) const fn is_alive(&self) -> bool {
-        !matches!(self.seat, Seat::Gone(_))
+        !matches!(self.place, LeasePlace::Gone(_))
     }
 
-    /// Why its connection is gone, with all that was seen on it.
+    /// Why the connection is gone, with everything that was seen on it.
     pub(in crate::pool) const fn gone(&self) -> Option<&Error> {
-        match &self.seat {
-            Seat::Gone(error) => Some(error),
-            Seat::On(_) | Seat::Unplaced => None,
+        match &self.place {
+            LeasePlace::Gone(error) => Some(error),
+            LeasePlace::On(_) | LeasePlace::Unplaced => None,
         }
     }
 
     pub(in crate::pool) const fn connection(&self) -> Option<ConnectionId> {
-        match self.seat {
-            Seat::On(id) => Some(id),
-            Seat::Unplaced | Seat::Gone(_) => None,
+        match self.place {
+            LeasePlace::On(id) => Some(id),
+            LeasePlace::Unplaced | LeasePlace::Gone(_) => None,
         }
     }
 
-    /// Whether the pool has no transaction open on it, as far as servers have answered.
+    /// Whether the pool has no open transaction on the lease, as far as servers have answered.
     pub(in crate::pool) fn is_between(&self) -> bool {
         self.progress == Progress::None
     }
 
-    /// Whether it is session work between transactions.
+    /// Whether it is a lease for session work, between transactions.
     pub(in crate::pool) fn is_between_transactions(&self) -> bool {
         !self.for_transaction && self.is_between()
     }
 
-    /// Whether its session may keep what its caller has left behind.
+    /// Whether the caller may have left something behind in the session.
     pub(in crate::pool) const fn has_worked(&self) -> bool {
         !self.for_transaction && self.seen
     }
@@ -146,12 +149,12 @@ impl Lease {
         self.for_transaction || matches!(self.progress, Progress::Open { .. } | Progress::Unended)
     }
 
-    /// Since when its transaction is idle, if nothing of it runs.
+    /// Since when the transaction is idle, if nothing of it runs.
     pub(in crate::pool) fn idle_since(&self) -> Option<Instant> {
         (self.is_in_transaction() && !self.awaits_types).then_some(self.idle_since)
     }
 
-    /// Whether its caller still waits for types.
+    /// Notes whether the caller waits for types.
     pub(in crate::pool) fn await_types(&mut self, now: Instant, awaits: bool) {
         if std::mem::replace(&mut self.awaits_types, awaits) && !awaits {
             self.idle_since = now;
@@ -163,7 +166,7 @@ impl Lease {
         self.held.iter().copied()
     }
 
-    /// Calls that may have been sent to no connection yet, in their order.
+    /// Calls that may not have been sent yet, in their order.
     pub(in crate::pool) fn waiting(&self) -> impl Iterator<Item = Key<Call>> {
         self.head.iter().chain(&self.held).copied()
     }
@@ -204,7 +207,7 @@ impl Lease {
         std::mem::take(&mut self.held).into()
     }
 
-    /// All others wait behind that call from now on.
+    /// From now on, all other calls wait for this call.
     pub(in crate::pool) fn put_at_head(&mut self, key: Key<Call>) {
         self.head = Some(key);
     }
@@ -217,7 +220,7 @@ impl Lease {
         self.head.take()
     }
 
-    /// No call waits behind that call any more. Returns whether one did.
+    /// The other calls no longer wait for this call. Returns whether they did.
     pub(in crate::pool) fn pass_head(&mut self, key: Key<Call>) -> bool {
         let is_head = self.head == Some(key);
         if is_head {
@@ -226,7 +229,7 @@ impl Lease {
         is_head
     }
 
-    /// Nothing but its end is sent of the transaction that has begun.
+    /// From now on, only the end of the present transaction is sent.
     pub(in crate::pool) fn leave_unended(&mut self) {
         self.progress = Progress::Unended;
     }
@@ -238,13 +241,13 @@ impl Lease {
         }
     }
 
-    /// The description of its statement had come, and then the end of its connection.
+    /// The description of the statement had come, and then the connection was lost.
     pub(super) fn forget_flight(&mut self) {
         self.progress = Progress::None;
         self.head = None;
     }
 
-    /// `is_own`: the session is in a transaction that the pool has not begun.
+    /// `is_own`: the session is in a transaction that the caller's own statement has begun.
     pub(in crate::pool) fn plan(&self, flags: QueryFlags, is_own: bool) -> Plan {
         let rolls_back = flags.rolls_back();
         let refuse = |error: Error| Plan::End(Err(error.with_outcome(Outcome::NotSent)));
@@ -270,7 +273,7 @@ impl Lease {
         }
     }
 
-    /// A call was sent. `waits`: all others wait behind it.
+    /// A call was sent. `waits`: all other calls wait for it.
     pub(in crate::pool) fn sent(&mut self, key: Key<Call>, flags: QueryFlags, waits: bool) {
         if waits {
             self.head = Some(key);
@@ -280,14 +283,14 @@ impl Lease {
         }
     }
 
-    /// The end of a transaction of which the server knows nothing was answered without it.
+    /// The pool has answered the end of a transaction that the server does not know.
     pub(in crate::pool) fn ended_unsent(&mut self) {
         if self.progress != Progress::Unended {
             self.progress = Progress::None;
         }
     }
 
-    /// The end of a transaction is answered while it is on no connection. Returns what that is.
+    /// The end of a transaction is answered while the lease has no connection. Returns the answer.
     pub(in crate::pool) fn end_unplaced(&mut self, flags: QueryFlags) -> Result<Response, Error> {
         let was_unended = self.progress == Progress::Unended;
         self.progress = Progress::None;
@@ -297,7 +300,7 @@ impl Lease {
         }
     }
 
-    /// What had to come first for a statement has come.
+    /// The description that a statement needed has come.
     pub(in crate::pool) fn resumed(
         &mut self,
         key: Key<Call>,
@@ -311,8 +314,8 @@ impl Lease {
         }
     }
 
-    /// An answer is about to be handed out. `may_commit`: its statement may have committed what
-    /// was done in the transaction.
+    /// An answer is about to be delivered. `may_commit`: its statement may have committed the
+    /// earlier work of the transaction.
     pub(in crate::pool) fn settled(
         &mut self,
         now: Instant,
@@ -408,7 +411,7 @@ mod tests {
             lease.settled(Instant::ORIGIN, key, flags, status, false);
             assert_eq!(lease.progress, expected, "{progress:?} {flags:?} {status:?}");
         }
-        // COMMIT AND CHAIN, and then the end of what it has begun.
+        // COMMIT AND CHAIN, and then the end of the transaction that it has begun.
         let mut lease = lease(OPEN);
         lease.settled(Instant::ORIGIN, key, WORK, open, true);
         lease.settled(Instant::ORIGIN, key, WORK, idle, false);

@@ -1,5 +1,8 @@
-//! Leases: which caller has a connection to itself, how far its transaction is, and which of its
-//! calls wait for what. Nothing is sent here, and no connection is touched.
+//! Leases: which caller has a connection to itself, how far its transaction is, and what each of
+//! its calls waits for.
+//!
+//! Owns: the leases and their numbers. Sends nothing, and changes no connection. The scenarios are
+//! in `src/sim/scenarios/lease.rs`.
 
 mod errors;
 mod lease;
@@ -8,7 +11,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 pub(super) use errors::{ABANDONED, given_back, nothing};
-use lease::Seat;
+use lease::LeasePlace;
 pub(super) use lease::{Lease, Plan};
 
 use super::{Call, ConnectionId};
@@ -21,7 +24,7 @@ pub(super) struct Leases {
     last: u32,
     seated: usize,
     alive: usize,
-    /// Those that may have changed since the last look, each once.
+    /// Leases that may have changed since they were last examined, each once.
     changed: Vec<NonZeroU32>,
 }
 
@@ -45,7 +48,7 @@ impl Leases {
         self.all.iter().map(|(number, lease)| (*number, lease))
     }
 
-    /// Whether a caller still has a claim to a connection.
+    /// Whether any caller is still entitled to a connection.
     pub(super) const fn is_any_alive(&self) -> bool {
         self.alive > 0
     }
@@ -69,7 +72,7 @@ impl Leases {
         number
     }
 
-    /// A number that JavaScript reads as a signed one, and that no lease has.
+    /// A number that fits in a signed integer in JavaScript, and that no lease has.
     fn next_number(&mut self) -> NonZeroU32 {
         const LAST: u32 = i32::MAX as u32;
         loop {
@@ -82,7 +85,7 @@ impl Leases {
         }
     }
 
-    /// No call names it any more.
+    /// Removes a lease that no call will name again.
     pub(super) fn remove(&mut self, number: NonZeroU32) -> Option<Lease> {
         let lease = self.all.remove(&number)?;
         self.seated -= usize::from(lease.is_seated());
@@ -90,56 +93,55 @@ impl Leases {
         Some(lease)
     }
 
-    /// A connection was found for one that had lost its own.
-    pub(super) fn take_seat(&mut self, number: NonZeroU32, id: ConnectionId) {
-        if let Some(lease) = self.change_seat(number, Seat::On(id)) {
+    /// A connection was found for a lease that had lost its own.
+    pub(super) fn take_place(&mut self, number: NonZeroU32, id: ConnectionId) {
+        if let Some(lease) = self.change_place(number, LeasePlace::On(id)) {
             lease.clear_head();
         }
     }
 
-    /// The first flight of a lease had no effect: it gives up its connection, and its call waits
-    /// for another one.
-    pub(super) fn unseat(&mut self, number: NonZeroU32, key: Key<Call>) {
-        if let Some(lease) = self.change_seat(number, Seat::Unplaced) {
+    /// The first flight of a lease had no effect. The lease gives up its connection, and its call
+    /// waits for another one.
+    pub(super) fn give_up_place(&mut self, number: NonZeroU32, key: Key<Call>) {
+        if let Some(lease) = self.change_place(number, LeasePlace::Unplaced) {
             lease.begin_anew();
             lease.put_at_head(key);
         }
     }
 
-    /// Its connection is gone. Returns whether its caller has not noticed, so that it takes another
-    /// one.
+    /// The connection of a lease is gone. Returns whether the caller has noticed.
     pub(super) fn vacate(&mut self, number: NonZeroU32) -> Option<Vacated> {
         let lease = self.all.get(&number).filter(|lease| lease.is_seated())?;
         if lease.has_seen() {
             return Some(Vacated::Lost);
         }
-        let lease = self.change_seat(number, Seat::Unplaced)?;
+        let lease = self.change_place(number, LeasePlace::Unplaced)?;
         lease.forget_flight();
         Some(Vacated::Unseen)
     }
 
-    /// Nothing more can be done with it. Returns the calls that wait for it.
+    /// Nothing more can be done with the lease. Returns the calls that wait for it.
     pub(super) fn lose(&mut self, number: NonZeroU32, error: Error) -> Vec<Key<Call>> {
-        let lease = self.change_seat(number, Seat::Gone(error));
+        let lease = self.change_place(number, LeasePlace::Gone(error));
         lease.map_or_else(Vec::new, |lease| {
             lease.clear_head();
             lease.take_held()
         })
     }
 
-    fn change_seat(&mut self, number: NonZeroU32, seat: Seat) -> Option<&mut Lease> {
+    fn change_place(&mut self, number: NonZeroU32, place: LeasePlace) -> Option<&mut Lease> {
         let lease = self.all.get_mut(&number)?;
         lease.change(number, &mut self.changed);
         self.seated -= usize::from(lease.is_seated());
         self.alive -= usize::from(lease.is_alive());
-        lease.put_on(seat);
+        lease.put_on(place);
         self.seated += usize::from(lease.is_seated());
         self.alive += usize::from(lease.is_alive());
         Some(lease)
     }
 
-    /// The connection of a lease that may have changed, and since when its transaction is idle as
-    /// long as nothing of it runs there. Each of them is named once.
+    /// The connection of a lease that may have changed, and since when its transaction is idle, if
+    /// nothing of it runs. Returns each such lease once.
     pub(super) fn take_changed(&mut self) -> Option<(NonZeroU32, ConnectionId, Option<Instant>)> {
         while let Some(number) = self.changed.pop() {
             if let Some(lease) = self.all.get_mut(&number) {
@@ -153,13 +155,13 @@ impl Leases {
         None
     }
 
-    /// Leases that have lost their connections unseen, and whose users ask for nothing.
+    /// Leases that have lost their connections unnoticed, and whose callers ask for nothing.
     pub(super) fn unplaced(&self) -> Vec<NonZeroU32> {
         let leases = self.iter().filter(|(_, lease)| lease.is_unplaced() && !lease.has_head());
         leases.map(|(number, _)| number).collect()
     }
 
-    /// Whether the counters are what a scan finds.
+    /// Whether the counters equal what a scan finds.
     #[cfg(feature = "sim")]
     pub(super) fn audit(&self) -> Result<(), String> {
         let count = |is: fn(&Lease) -> bool| self.all.values().filter(|lease| is(lease)).count();
@@ -171,11 +173,11 @@ impl Leases {
     }
 }
 
-/// What becomes of a lease whose connection is gone.
+/// What happens to a lease whose connection is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Vacated {
-    /// Its caller has seen an answer: what the connection knew is not to be had on another.
+    /// The caller has seen an answer, so another connection can't replace the lost one.
     Lost,
-    /// It takes another one.
+    /// The lease takes another connection.
     Unseen,
 }

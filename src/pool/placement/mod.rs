@@ -1,9 +1,12 @@
-//! Which connection a call goes to: functions that return a choice. They send nothing, and the
-//! calls that ask them (`super::calls`) do what was chosen.
+//! Which connection a call should use: functions that return a choice.
 //!
-//! A call goes to an idle connection of the host that `balance` chooses, else behind other calls,
-//! where `sharing` allows that. `batches` places the calls of a turn one after the other, by the
-//! rules of `burst` where there are many. `stuck` finds those that are to be placed once more.
+//! Owns: nothing. The functions send nothing, and their callers (`super::calls`) carry out the
+//! choice.
+//!
+//! A call goes to an idle connection of the host that `balance` chooses, or after other calls on a
+//! busy connection, if `sharing` allows it. `batches` places the calls of a turn one after the
+//! other, by the rules of `burst` if there are many. `stuck` finds the calls that should be placed
+//! again. The scenarios are in `src/sim/scenarios/load.rs` and `overtaking.rs`.
 
 mod balance;
 mod batches;

@@ -1,8 +1,8 @@
-//! Values that the caller's code writes (`serialize`), for the types that the pool hands to it.
+//! Values that the caller's code writes (`serialize`), for types that the pool gives to it.
 //!
-//! They belong to these types, and to the session that described them: values that were written for
-//! one description are sent by no other one. The caller keeps what it was called with until its
-//! call is answered, so that it can be asked for the values once more.
+//! The values belong to these types, and to the session that described them. Values for one
+//! description are not sent by another. The caller keeps the original values until the call is
+//! answered, so that it can be asked to write them again.
 
 use std::collections::VecDeque;
 
@@ -10,30 +10,30 @@ use crate::connection::Written;
 use crate::pool::ConnectionId;
 use crate::types::Params;
 
-/// How often a statement is described for values of one call, whose types change each time.
+/// How often a statement is described for one call whose types change each time.
 const MOST_ROUNDS: u8 = 16;
-/// After so many descriptions the values go to any connection, with their types declared.
+/// After this many descriptions, the values are sent on any connection, with their types declared.
 const MOST_MOVES: u8 = 4;
 /// For how many lists of types the values of one call are kept.
 const MOST_DRAFTS: usize = 4;
 
-/// Of a call whose values code of the caller's writes.
+/// The state of a call whose values the caller's code writes.
 #[derive(Debug, Default)]
 pub(in crate::pool) struct Authored {
-    /// The types that its caller was asked for and has not answered, in the order of its answers.
+    /// The types for which the caller was asked and has not answered, in the order of its answers.
     asked: VecDeque<Vec<u32>>,
-    /// What its values were written for.
+    /// The types and session for which the present values were written.
     written: Option<Written>,
-    /// Values that were written before, for other types. Where sessions have tables of their own,
-    /// the next one may fit these again.
+    /// Earlier values, for other types. If sessions have tables of their own, the next session may
+    /// have these types again.
     drafts: Vec<(Written, Params)>,
-    /// The connection that has described its statement.
+    /// The connection that has described the call's statement.
     described_by: Option<ConnectionId>,
     rounds: u8,
 }
 
 impl Authored {
-    /// By what the pool knew when the caller asked.
+    /// For values that were written before the call, for the types that the pool knew then.
     pub(in crate::pool) fn early(types: Vec<u32>) -> Self {
         Self { written: Some(Written { types, early: true }), ..Self::default() }
     }
@@ -42,7 +42,7 @@ impl Authored {
         self.written.as_ref()
     }
 
-    /// A connection has described its statement. Returns whether its values may go by that
+    /// A connection has described the statement. Returns whether the values may be sent by that
     /// description.
     pub(in crate::pool) fn described(&mut self, by: ConnectionId, types: &[u32]) -> bool {
         self.described_by = Some(by);
@@ -50,8 +50,8 @@ impl Authored {
         self.written.as_ref().is_none_or(|written| written.types == types)
     }
 
-    /// Puts the values aside that were written, and takes those that were written for these types
-    /// before. Returns whether there are any.
+    /// Stores the present values, and takes the earlier ones that were written for these types.
+    /// Returns whether there are any.
     pub(in crate::pool) fn redraft(&mut self, params: &mut Params, types: &[u32]) -> bool {
         let draft = std::mem::take(params);
         if let Some(written) = self.written.take() {
@@ -69,7 +69,7 @@ impl Authored {
         true
     }
 
-    /// Whether the statement has to be described once more before the call goes to a connection.
+    /// Whether the statement has to be described again before the call is sent on that connection.
     pub(in crate::pool) fn is_described_elsewhere(&self, to: ConnectionId) -> bool {
         self.written.is_some() && self.described_by != Some(to) && self.rounds < MOST_MOVES
     }
@@ -78,14 +78,14 @@ impl Authored {
         self.rounds >= MOST_ROUNDS
     }
 
-    /// The caller is asked for values of these types.
+    /// Notes that the caller is asked for values of these types.
     pub(in crate::pool) fn ask(&mut self, types: Vec<u32>) {
         self.written = None;
         self.asked.push_back(types);
     }
 
-    /// The caller has answered. Returns whether the values are taken: it may have been asked twice,
-    /// and the values of its first answer are on their way.
+    /// The caller has answered. Returns whether the values are used. They are not if the caller was
+    /// asked twice, and this is its first answer.
     pub(in crate::pool) fn answer(&mut self) -> bool {
         let types = self.asked.pop_front();
         let is_due = self.written.is_none() && types.is_some();

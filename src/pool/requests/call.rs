@@ -1,4 +1,4 @@
-//! A query until it is answered, and where it is on its way there.
+//! A query until it is answered, and how far it has come.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::connection::{
 use crate::pool::{ConnectionId, QueryFlags};
 use crate::types::Params;
 
-/// Descriptions and roles can change while calls wait. The pool delivers a call's error once the
-/// call has met such changes this often, unless it can be held from then on.
+/// Descriptions and roles can change while a call waits. After this many such changes, the pool
+/// delivers the call's error, unless the call can be held from then on.
 pub(in crate::pool) const MOST_REDESCRIPTIONS: u8 = 2;
 
 /// A query until it is answered. It keeps its parameters, because it may be sent again.
@@ -23,51 +23,52 @@ pub(in crate::pool) const MOST_REDESCRIPTIONS: u8 = 2;
 pub(crate) struct Call {
     pub(in crate::pool) request: u32,
     pub(in crate::pool) lease: Option<NonZeroU32>,
-    /// `None`: it wants a connection for itself, and nothing else.
+    /// `None`: the caller wants a connection to itself, and nothing else.
     pub(in crate::pool) statement: Option<StatementId>,
     pub(in crate::pool) params: Params,
     pub(in crate::pool) flags: QueryFlags,
-    /// When waiting for a connection ends. The time at work is no waiting.
+    /// When the wait for a connection ends. The time in flight does not count as waiting.
     pub(in crate::pool) deadline: Instant,
-    /// How often it was sent again because its statement, or its host's role, had changed since.
+    /// How often the call was sent again because its statement or its host's role had changed.
     pub(in crate::pool) redescribed: u8,
-    /// Until when it is, where it can be held.
+    /// Until when the call is tried again, if it can be held.
     pub(in crate::pool) tries_until: Instant,
-    /// How often a connection was lost that may have been at it. Connections that were open at the
-    /// previous loss do not count.
+    /// How often a connection was lost on which the call may have run. Connections that were
+    /// already open at the previous loss do not count.
     pub(in crate::pool) losses: u8,
-    /// When the last one that counts was lost.
+    /// When the last connection that counts was lost.
     pub(in crate::pool) lost_at: Instant,
     pub(in crate::pool) phase: Phase,
     pub(in crate::pool) given_up: Option<GivenUp>,
-    /// It is in flight in another place too.
+    /// The call is in flight in a second place.
     pub(in crate::pool) twin: Option<Twin>,
-    /// Whether a server has described its statement for it.
+    /// Whether a server has described the statement for this call.
     pub(in crate::pool) description: DescriptionState,
-    /// Where code of the caller's writes its values.
+    /// Set if the caller's code writes the values.
     pub(in crate::pool) authored: Option<Box<Authored>>,
-    /// What it has met so far, where its caller wants to know that.
+    /// What has happened to the call so far, if its caller wants to know.
     pub(in crate::pool) trace: Option<Box<CallTrace>>,
 }
 
-/// Where a call is on its way to its answer.
+/// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pool) enum Phase {
-    /// It waits in line for a connection, or for its turn on that of its lease.
+    /// The call waits in the queue for a connection, or for its turn on the connection of its
+    /// lease.
     Queued,
     /// It was written to a connection.
     Sent { to: ConnectionId, at: Instant },
-    /// It asks for no connection: its caller is to supply its values, or a server to describe their
-    /// types.
+    /// The call needs no connection now: its caller has to supply its values, or a server has to
+    /// describe their types.
     Aside,
 }
 
-/// The other place in which a call is in flight.
+/// The second place in which a call is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pool) enum Twin {
-    /// It has a copy in an older place.
+    /// The call has left a copy in an older place.
     Copy(Key<Call>),
-    /// It is the copy of another one.
+    /// The call is the copy of another call.
     CopyOf(Key<Call>),
 }
 
@@ -93,7 +94,7 @@ impl Call {
         }
     }
 
-    /// The connection that it was written to.
+    /// The connection on which the call was sent.
     pub(in crate::pool) const fn sent_to(&self) -> Option<ConnectionId> {
         match self.phase {
             Phase::Sent { to, .. } => Some(to),
@@ -105,13 +106,14 @@ impl Call {
         matches!(self.phase, Phase::Aside)
     }
 
-    /// What its values were written for.
+    /// The types for which the values were written.
     pub(in crate::pool) fn written(&self) -> Option<&Written> {
         self.authored.as_deref().and_then(Authored::written)
     }
 
-    /// Its statement was described for it. Returns whether its values may go by that description:
-    /// if they were written for other types, the caller has to write them once more.
+    /// A server has described the statement for this call. Returns whether the values may be sent
+    /// by that description. If they were written for other types, the caller has to write them
+    /// again.
     pub(in crate::pool) fn described(
         &mut self,
         by: ConnectionId,
@@ -131,8 +133,9 @@ impl Call {
         is_fit
     }
 
-    /// A call goes to a connection. A description from another connection does not hold for values
-    /// that the caller has written by it.
+    /// The call is about to be sent on a connection. If another connection has described the
+    /// statement, and the caller has written values by that description, the statement has to be
+    /// described again.
     pub(in crate::pool) fn describe_again_on(&mut self, to: ConnectionId) {
         let is_elsewhere = self.authored.as_ref().is_some_and(|it| it.is_described_elsewhere(to));
         if is_elsewhere && matches!(self.description, DescriptionState::Done(_)) {
@@ -140,8 +143,8 @@ impl Call {
         }
     }
 
-    /// For how long a call that is sent at this moment has waited for a connection since it was
-    /// made. The time at work was no waiting.
+    /// How long a call that is sent now has waited for a connection since it was made. The time in
+    /// flight does not count.
     pub(in crate::pool) fn waited(&self, sent_at: Instant, acquire_timeout: Duration) -> Duration {
         match self.deadline >= sent_at {
             true => acquire_timeout.saturating_sub(self.deadline.since(sent_at)),
@@ -149,7 +152,7 @@ impl Call {
         }
     }
 
-    /// It is on no connection any more. The time at work was no waiting.
+    /// The call is no longer on a connection. Its time in flight does not count as waiting.
     pub(in crate::pool) fn come_back(&mut self, now: Instant) {
         if let Phase::Sent { at, .. } = self.phase {
             self.deadline = self.deadline + now.since(at);
@@ -157,13 +160,13 @@ impl Call {
         }
     }
 
-    /// It lets go of its connection, and asks for none until it is taken up.
+    /// The call gives up its connection, and needs none until [`Self::take_up`].
     pub(in crate::pool) fn set_aside(&mut self, now: Instant) {
         self.come_back(now);
         self.phase = Phase::Aside;
     }
 
-    /// Nothing keeps it aside any more. Returns whether something did.
+    /// The call needs a connection again. Returns whether it did not before.
     pub(in crate::pool) fn take_up(&mut self) -> bool {
         let was_aside = self.is_aside();
         if was_aside {
@@ -176,7 +179,7 @@ impl Call {
         self.given_up.is_some()
     }
 
-    /// Whether it takes the place of another one that went elsewhere.
+    /// Whether this is the copy of a call that was sent again elsewhere.
     pub(in crate::pool) const fn is_copy(&self) -> bool {
         matches!(self.twin, Some(Twin::CopyOf(_)))
     }
@@ -188,7 +191,7 @@ impl Call {
         statements.get(self.statement?)
     }
 
-    /// It is sent once more, and tries end so long after the first time.
+    /// The call is sent again. The attempts end this long after the first one.
     pub(in crate::pool) fn try_again(&mut self, now: Instant, within: Duration) {
         if self.redescribed == 0 {
             self.tries_until = now + within;
@@ -196,8 +199,8 @@ impl Call {
         self.redescribed = self.redescribed.saturating_add(1);
     }
 
-    /// Whether it can be described and run in a transaction of its own. What commits half-way
-    /// can't.
+    /// Whether the statement can be described and run in a transaction of its own. A statement that
+    /// may commit halfway can't.
     pub(in crate::pool) fn may_be_held(&self, statements: &Statements) -> bool {
         self.lease.is_none()
             && !Mutation::HoldNothing.is_on()
@@ -205,15 +208,16 @@ impl Call {
             && self.statement_in(statements).is_some_and(|statement| statement.may_share)
     }
 
-    /// Whether it is, since it was refused often enough because of earlier descriptions. Where the
-    /// caller's code has written its values, their types are described first, and declared.
+    /// Whether the statement is held, because it was refused often enough due to earlier
+    /// descriptions. If the caller's code has written the values, their types are described first,
+    /// and declared.
     pub(in crate::pool) fn is_held(&self, statements: &Statements) -> bool {
         let is_bound =
             self.written().is_some() && !matches!(self.description, DescriptionState::Done(_));
         !is_bound && self.redescribed >= MOST_REDESCRIPTIONS && self.may_be_held(statements)
     }
 
-    /// Whether its statement may end its transaction, as far as its text shows.
+    /// Whether the statement may end its transaction, as far as its text shows.
     pub(in crate::pool) fn may_leave_transaction(&self, statements: &Statements) -> bool {
         self.statement_in(statements).is_none_or(Statement::may_leave_transaction)
     }
@@ -222,8 +226,8 @@ impl Call {
         self.statement_in(statements).is_some_and(|statement| statement.may_run_twice)
     }
 
-    /// What is certain of it while no connection has it. A call that may have run before was
-    /// declared to change nothing, or its transaction was begun read-only.
+    /// The call's outcome while it is on no connection. A call that may have run before was
+    /// declared to be read-only, or its transaction was.
     pub(in crate::pool) fn outcome(&self) -> Outcome {
         match self.losses {
             0 => Outcome::NotSent,
@@ -231,7 +235,7 @@ impl Call {
         }
     }
 
-    /// The outcome that its caller gets, who may have declared that it changes nothing.
+    /// The outcome that the caller gets. The caller may have declared the call to be read-only.
     pub(in crate::pool) fn outcome_of(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Unknown if self.flags.has(QueryFlags::READ_ONLY) => Outcome::NotCommitted,

@@ -1,4 +1,5 @@
-//! What a call has met on its way to its answer, for callers that log or trace their queries.
+//! What has happened to a call on the way to its answer, for callers that log or trace their
+//! queries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +17,14 @@ pub(in crate::pool) struct CallTrace {
     host_of_copy: Option<Arc<str>>,
 }
 
-/// The same once the call is answered.
+/// The trace of an answered call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
-    /// How long the call has waited until it was first sent; `None` if it never was.
+    /// How long the call waited until it was first sent. `None` if it was never sent.
     pub waited: Option<Duration>,
-    /// How often it was sent to be run.
+    /// How often the call was sent for execution.
     pub attempts: u32,
-    /// The host that it was sent to last, or whose answer it got.
+    /// The last host to which the call was sent, or the host that answered it.
     pub host: Option<Arc<str>>,
 }
 
@@ -32,19 +33,19 @@ impl CallTrace {
         Self { asked_at, sent_at: None, attempts: 0, host: None, host_of_copy: None }
     }
 
-    /// `runs`: not only the question for its description was sent.
+    /// `runs` is false if only the question for the description was sent.
     pub(in crate::pool) fn sent(&mut self, now: Instant, host: Arc<str>, runs: bool) {
         self.sent_at.get_or_insert(now);
         self.attempts = self.attempts.saturating_add(u32::from(runs));
         self.host = Some(host);
     }
 
-    /// The call goes elsewhere, and stays in flight where it is.
+    /// The call is sent again elsewhere, and its copy stays in flight here.
     pub(in crate::pool) fn left_copy(&mut self) {
         self.host_of_copy.clone_from(&self.host);
     }
 
-    /// The copy is what answers the call.
+    /// The copy's answer is the call's answer.
     pub(in crate::pool) fn answered_by_copy(&mut self) {
         if let Some(host) = self.host_of_copy.take() {
             self.host = Some(host);

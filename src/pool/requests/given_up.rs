@@ -4,26 +4,26 @@ use std::time::Duration;
 
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 
-/// Who gave a call up.
+/// Why a call was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pool) enum Reason {
     Aborted,
     TimedOut {
         after: Duration,
     },
-    /// Its transaction was.
+    /// The whole transaction was given up.
     WithTransaction,
-    /// The same was sent elsewhere too, and answered there first.
+    /// The same query was also sent elsewhere, and was answered there first.
     Overtaken,
     Ended,
 }
 
-/// A call that was written and then given up.
+/// A call that was given up after it was written.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::pool) struct GivenUp {
     pub(in crate::pool) reason: Reason,
     pub(in crate::pool) at: Instant,
-    /// Its caller has the answer already.
+    /// Whether the caller already has the answer.
     pub(in crate::pool) answered: bool,
 }
 
@@ -55,7 +55,7 @@ pub(in crate::pool) fn given_up_error(reason: Reason, outcome: Outcome, what: &s
     Error::new(class, code, message).with_outcome(outcome)
 }
 
-/// A call that wanted a connection, and nothing else.
+/// The error of a call that only wanted a connection.
 pub(in crate::pool) fn no_connection(reason: Reason) -> Error {
     let (class, code, message) = match reason {
         Reason::Aborted | Reason::WithTransaction | Reason::Overtaken => {

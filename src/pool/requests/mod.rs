@@ -1,11 +1,13 @@
-//! What callers have asked for, until it is answered: the calls, the line in which they wait, and
-//! which of them may be given up. Nothing is sent here, and no caller is answered.
+//! What callers have asked for, until it is answered.
+//!
+//! Owns: the calls, the queue in which they wait, and which of them may be given up. Sends nothing,
+//! and answers no caller. The scenarios are in `src/sim/scenarios/load.rs` and `overtaking.rs`.
 
 mod authored;
 mod call;
 mod call_trace;
 mod given_up;
-mod line;
+mod queue;
 mod twins;
 mod watches;
 
@@ -15,8 +17,8 @@ pub(super) use call::{MOST_REDESCRIPTIONS, Phase};
 pub(super) use call_trace::CallTrace;
 pub use call_trace::Trace;
 pub(super) use given_up::{GivenUp, Reason, closed_pool, given_up_error, no_connection};
-use line::Line;
-pub(super) use line::full_queue;
+use queue::Queue;
+pub(super) use queue::full_queue;
 use watches::Watches;
 
 use super::{ConnectionId, QueryFlags, Response};
@@ -26,14 +28,14 @@ use crate::base::{Arena, Error, Instant, Key};
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     calls: Arena<Call>,
-    /// Calls without a connection, first come first served; one that must be sent again goes in
-    /// front.
-    pub(super) waiting: Line,
+    /// Calls without a connection, first come, first served. A call that must be sent again goes to
+    /// the front.
+    pub(super) waiting: Queue,
     /// Calls that may be given up.
     pub(super) watches: Watches,
-    /// How many calls in flight have been given up.
+    /// How many calls in flight were given up.
     given_up: usize,
-    /// Where a call in flight was given up for its twin.
+    /// The connections on which a call in flight was given up for its twin.
     forsaken: Vec<ConnectionId>,
 }
 
@@ -62,21 +64,21 @@ impl Requests {
         self.calls.iter()
     }
 
-    /// A call waits for a connection from now on.
+    /// The call waits for a connection from now on.
     pub(super) fn enqueue(&mut self, key: Key<Call>) {
         if let Some(call) = self.calls.get(key) {
             self.waiting.push_back(key, call.deadline);
         }
     }
 
-    /// The same, in front of all others.
+    /// The call waits for a connection, before all others.
     pub(super) fn enqueue_in_front(&mut self, key: Key<Call>) {
         if let Some(call) = self.calls.get(key) {
             self.waiting.push_front(key, call.deadline);
         }
     }
 
-    /// Nothing keeps a call aside any more. One of a lease stays where that has it.
+    /// The call needs a connection again. A call of a lease stays in the lease's own queue.
     pub(super) fn take_up_unless_leased(&mut self, key: Key<Call>) {
         if let Some(call) = self.calls.get_mut(key)
             && call.take_up()
@@ -91,7 +93,7 @@ impl Requests {
         self.given_up > 0
     }
 
-    /// A call in flight was given up. `answered`: its caller has the answer already.
+    /// A call in flight was given up. `answered` is true if its caller already has the answer.
     pub(super) fn give_up(&mut self, now: Instant, key: Key<Call>, reason: Reason, answered: bool) {
         if let Some(call) = self.calls.get_mut(key) {
             call.given_up = Some(GivenUp { reason, at: now, answered });
@@ -99,19 +101,19 @@ impl Requests {
         }
     }
 
-    /// Whether its caller has the answer of a call already.
+    /// Whether the caller of this call already has the answer.
     pub(super) fn is_answered(&self, key: Key<Call>) -> bool {
         self.get(key).and_then(|call| call.given_up).is_some_and(|given_up| given_up.is_answered())
     }
 
-    /// A call is about to be answered. What it has met, if its caller wants to know that.
+    /// Called before a call is answered. Returns its trace, if its caller wants one.
     pub(super) fn take_trace(&mut self, key: Key<Call>) -> Option<(u32, Trace)> {
         let call = self.calls.get_mut(key)?;
         let trace = call.trace.take()?;
         Some((call.request, trace.finish()))
     }
 
-    /// A call is about to be answered. Returns its request, and the result that its caller gets.
+    /// Called when a call is answered. Returns its request, and the result that its caller gets.
     pub(super) fn answer(
         &mut self,
         key: Key<Call>,
@@ -136,12 +138,12 @@ impl Requests {
         Some(call)
     }
 
-    /// The connections on which calls were given up since for their twins.
+    /// The connections on which calls were given up for their twins since the last time.
     pub(super) fn take_forsaken(&mut self) -> Vec<ConnectionId> {
         std::mem::take(&mut self.forsaken)
     }
 
-    /// Whether the counter is what a scan finds.
+    /// Whether the counter equals what a scan finds.
     #[cfg(feature = "sim")]
     pub(super) fn audit(&self) -> Result<(), String> {
         let given_up = self.calls.iter().filter(|(_, call)| call.is_given_up()).count();

@@ -1,5 +1,4 @@
-//! A read that is in flight in two places: the call, and a copy of it
-//! (`src/pool/calls/overtaking.rs`).
+//! A read that is in flight in two places: the call, and its copy (`src/pool/calls/overtaking.rs`).
 
 use super::Requests;
 use super::call::{Call, Phase, Twin};
@@ -10,8 +9,8 @@ use crate::pool::QueryFlags;
 use crate::types::Params;
 
 impl Requests {
-    /// A call that takes the place in which another one is in flight. Its statement is held once
-    /// more by it.
+    /// Makes a copy that takes over the place in which a call is in flight. The copy holds the
+    /// statement too.
     pub(in crate::pool) fn leave_copy(
         &mut self,
         now: Instant,
@@ -37,7 +36,7 @@ impl Requests {
         Some((copy, statement))
     }
 
-    /// A call was answered. What a copy was refused for may be its place's own fault.
+    /// A call was answered. If a copy was refused, the reason may lie in the copy's place.
     pub(in crate::pool) fn settle_twin(&mut self, now: Instant, key: Key<Call>, answer: &Answer) {
         match answer {
             Answer::Completed { .. } => self.win(now, key),
@@ -46,7 +45,7 @@ impl Requests {
         }
     }
 
-    /// A call is the first of the two to be answered, or the one that its caller has to do with.
+    /// This call is the first of the two to be answered, or the one whose result the caller gets.
     pub(in crate::pool) fn win(&mut self, now: Instant, key: Key<Call>) {
         match self.get(key).and_then(|call| call.twin) {
             Some(Twin::Copy(copy)) => {
@@ -60,7 +59,7 @@ impl Requests {
         }
     }
 
-    /// A call will not be answered where it is. Its other place is the only one from now on.
+    /// A call will not be answered where it is. From now on its other place is the only one.
     pub(in crate::pool) fn drop_out(&mut self, now: Instant, key: Key<Call>) {
         match self.get(key).and_then(|call| call.twin) {
             Some(Twin::Copy(copy)) => self.take_over(now, copy, key),
@@ -74,8 +73,7 @@ impl Requests {
         }
     }
 
-    /// The copy becomes what its caller has asked for, and the other one what is of no use any
-    /// more.
+    /// The copy becomes the caller's call, and the original is no longer needed.
     fn take_over(&mut self, now: Instant, copy: Key<Call>, owner: Key<Call>) {
         let Some(call) = self.get_mut(owner) else { return };
         let params = std::mem::replace(&mut call.params, Params::new());
@@ -92,7 +90,7 @@ impl Requests {
         self.forsake(now, owner);
         if let Some(call) = self.get_mut(copy) {
             let phase = match (call.phase, owned) {
-                // Up to then its deadline is reckoned with.
+                // Until then, the call's deadline still counts.
                 (Phase::Sent { to, .. }, Phase::Sent { at, .. }) => Phase::Sent { to, at },
                 (phase, _) => phase,
             };
@@ -113,7 +111,7 @@ impl Requests {
         self.watches.follow(request, copy);
     }
 
-    /// No caller waits for the answer of a call in flight any more.
+    /// No caller waits any longer for the answer of a call in flight.
     fn forsake(&mut self, now: Instant, key: Key<Call>) {
         let Some(call) = self.get_mut(key) else { return };
         call.twin = None;

@@ -1,4 +1,4 @@
-//! Calls that may be given up, and when they are.
+//! Calls that may be given up, and when.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::call::Call;
 use crate::base::{Instant, Key, Mutation};
 
-/// The calls that can be given up, by the number of their request.
+/// The calls that may be given up, by the numbers of their requests.
 #[derive(Debug, Default)]
 pub(in crate::pool) struct Watches {
     calls: BTreeMap<u32, Watch>,
@@ -28,14 +28,14 @@ impl Watches {
         self.calls.get(&request).map(|watch| watch.call)
     }
 
-    /// A request goes on as another call.
+    /// A request continues as another call.
     pub(in crate::pool) fn follow(&mut self, request: u32, call: Key<Call>) {
         if let Some(watch) = self.calls.get_mut(&request) {
             watch.call = call;
         }
     }
 
-    /// A later limit replaces an earlier one; none at all takes it away.
+    /// Sets the limit of a request. `None` removes an earlier limit.
     pub(in crate::pool) fn limit(&mut self, now: Instant, request: u32, after: Option<Duration>) {
         let Some(watch) = self.calls.get_mut(&request) else { return };
         if let Some((at, _)) = watch.limit.take() {
@@ -47,7 +47,7 @@ impl Watches {
         }
     }
 
-    /// The time of a request goes on that was taken out of the pool for a while.
+    /// The limit of a request continues that had been taken out of the pool for a while.
     pub(in crate::pool) fn go_on(&mut self, request: u32, limit: (Instant, Duration)) {
         let Some(watch) = self.calls.get_mut(&request) else { return };
         if let Some((at, _)) = watch.limit.replace(limit) {
@@ -56,7 +56,7 @@ impl Watches {
         self.deadlines.insert((limit.0, request));
     }
 
-    /// When the time of a request is over, and how long that was.
+    /// When the limit of a request passes, and how long the limit was.
     pub(in crate::pool) fn due(&self, request: u32) -> Option<(Instant, Duration)> {
         self.calls.get(&request)?.limit
     }
@@ -72,7 +72,7 @@ impl Watches {
         first.map(|(at, _)| (*at, "query timeout"))
     }
 
-    /// A call whose time is over. It is not named again.
+    /// Removes and returns a call whose limit has passed.
     pub(in crate::pool) fn take_due(&mut self, now: Instant) -> Option<(Key<Call>, Duration)> {
         let (at, request) = self.deadlines.first().copied()?;
         if at > now || Mutation::ForgetLimit.is_on() {

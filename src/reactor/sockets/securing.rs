@@ -93,7 +93,7 @@ impl Sockets {
         for _ in 0..self.handshakes.len() {
             let Some(token) = self.handshakes.pop_front() else { return };
             if self.cancel_requests.contains(token) {
-                self.shake_errand(token, buffer);
+                self.shake_cancel_request(token, buffer);
             } else {
                 self.shake_session(token, buffer);
             }
@@ -103,13 +103,13 @@ impl Sockets {
         }
     }
 
-    fn shake_errand(&mut self, token: Token, buffer: &mut [u8]) {
+    fn shake_cancel_request(&mut self, token: Token, buffer: &mut [u8]) {
         if self.cancel_requests.secure(token, buffer) {
             self.handshakes.push_back(token);
         } else if !self.cancel_requests.is_securing(token)
             && let Some(reached) = self.cancel_requests.advance(token)
         {
-            self.finish_errand(token, reached);
+            self.finish_cancel_request(token, reached);
         }
     }
 

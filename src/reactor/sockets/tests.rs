@@ -38,7 +38,7 @@ impl Bench {
             self.sockets.collect(&mut ready).unwrap();
             let now = self.clock.now();
             ready.iter().for_each(|event| {
-                self.sockets.handle_runner(now, event.token, event.closed);
+                self.sockets.handle_opening(now, event.token, event.closed);
             });
             self.sockets.handle_timeout(now);
             match self.sockets.next_opened() {
@@ -130,7 +130,7 @@ fn handshakes_share_a_turn_and_each_turn_does_one_at_least() {
         bench.sockets.collect(&mut ready).unwrap();
         let now = bench.clock.now();
         ready.iter().for_each(|event| {
-            bench.sockets.handle_runner(now, event.token, event.closed);
+            bench.sockets.handle_opening(now, event.token, event.closed);
         });
     }
     let mut buffer = vec![0; 64 * 1024];
@@ -153,7 +153,7 @@ fn handshakes_share_a_turn_and_each_turn_does_one_at_least() {
         bench.sockets.collect(&mut ready).unwrap();
         let now = bench.clock.now();
         ready.iter().for_each(|event| {
-            bench.sockets.handle_runner(now, event.token, event.closed);
+            bench.sockets.handle_opening(now, event.token, event.closed);
         });
         bench.sockets.shake(&mut buffer);
         while let Some(Opened::Insecure { connection, why }) = bench.sockets.next_opened() {
@@ -180,7 +180,7 @@ fn an_end_that_is_reported_during_a_negotiation_is_read() {
         bench.sockets.collect(&mut ready).unwrap();
         let now = bench.clock.now();
         ready.iter().for_each(|event| {
-            bench.sockets.handle_runner(now, event.token, event.closed);
+            bench.sockets.handle_opening(now, event.token, event.closed);
         });
         // The negotiation continues after the end was reported.
         if !asked || ready.iter().any(|event| event.closed) {

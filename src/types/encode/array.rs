@@ -8,7 +8,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::protocol::backend::Format;
 
-use super::value::{ArrayParameter, EncodeError, MAX_BYTES, Token, Value};
+use super::value::{ArrayParameter, ArrayToken, EncodeError, MAX_BYTES, Value};
 use super::{scalar, text_to_binary};
 use crate::types::user_type::ArrayOf;
 use crate::types::{float, oid};
@@ -49,9 +49,9 @@ impl Dimensions {
 impl<'a> ArrayParameter<'a> {
     fn steps(self) -> impl Iterator<Item = Step<'a>> {
         self.tokens.iter().map(move |token| match token {
-            Token::Open => Step::Open,
-            Token::Close => Step::Close,
-            Token::Element(kept) => Step::Element(kept.value(self.bytes, &[])),
+            ArrayToken::Open => Step::Open,
+            ArrayToken::Close => Step::Close,
+            ArrayToken::Element(kept) => Step::Element(kept.value(self.bytes, &[])),
         })
     }
 
@@ -192,7 +192,7 @@ impl<'a> ArrayParameter<'a> {
         for token in self.tokens {
             let inside = depth.checked_sub(1).and_then(|inside| come.get_mut(inside));
             match token {
-                Token::Open => {
+                ArrayToken::Open => {
                     if let Some(inside) = inside {
                         *inside += 1;
                     }
@@ -202,7 +202,7 @@ impl<'a> ArrayParameter<'a> {
                     *come.get_mut(depth).ok_or(TOO_DEEP)? = 0;
                     depth += 1;
                 }
-                Token::Element(_) => {
+                ArrayToken::Element(_) => {
                     if let Some(inside) = inside {
                         *inside += 1;
                     }
@@ -211,7 +211,7 @@ impl<'a> ArrayParameter<'a> {
                     }
                     count += 1;
                 }
-                Token::Close => {
+                ArrayToken::Close => {
                     let came = inside.map_or(0, |inside| *inside);
                     depth = depth.saturating_sub(1);
                     let length = lengths.get_mut(depth).ok_or(TOO_DEEP)?;

@@ -12,7 +12,7 @@ use postgres_protocol::IsNull;
 use crate::base::{Error, ErrorClass, Outcome};
 use crate::protocol::backend::Format;
 
-use super::value::{Kinds, MAX_BYTES, Span, StoredValue, Token, Value, push_token};
+use super::value::{ArrayToken, Kinds, MAX_BYTES, Span, StoredValue, Value, push_token};
 use crate::types::ParameterType;
 
 /// Bind has 16 bits for the number of parameters (PostgreSQL manual, 55.7).
@@ -39,7 +39,7 @@ const CHUNK: u128 = 10_u128.pow(19);
 pub struct Params {
     pub(super) params: Vec<StoredValue>,
     /// The tokens of the arrays.
-    tokens: Vec<Token>,
+    tokens: Vec<ArrayToken>,
     array: Option<OpenArray>,
     /// The digits, text and bytes of all values.
     bytes: Vec<u8>,
@@ -201,14 +201,14 @@ impl Params {
         let start = self.tokens.len();
         let array = self.array.get_or_insert(OpenArray { start, ..OpenArray::default() });
         array.depth += 1;
-        array.lacks_memory |= !push_token(&mut self.tokens, Token::Open);
+        array.lacks_memory |= !push_token(&mut self.tokens, ArrayToken::Open);
     }
 
     pub fn close_array(&mut self) -> Result<(), Error> {
         let Some(array) = &mut self.array else {
             return Err(Error::internal("no array is open"));
         };
-        if !push_token(&mut self.tokens, Token::Close) || array.lacks_memory {
+        if !push_token(&mut self.tokens, ArrayToken::Close) || array.lacks_memory {
             return Err(self.over_limit(NO_MEMORY));
         }
         array.depth -= 1;
@@ -299,7 +299,7 @@ impl Params {
     fn push(&mut self, stored: StoredValue) -> Result<(), Error> {
         if let Some(array) = &mut self.array {
             array.kinds.add(stored);
-            let is_pushed = push_token(&mut self.tokens, Token::Element(stored));
+            let is_pushed = push_token(&mut self.tokens, ArrayToken::Element(stored));
             return if is_pushed { Ok(()) } else { Err(self.over_limit(NO_MEMORY)) };
         }
         if self.params.len() >= MAX_COUNT {

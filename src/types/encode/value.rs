@@ -26,7 +26,7 @@ pub(super) enum Value<'a> {
 /// An array as it was captured in JavaScript.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ArrayParameter<'a> {
-    pub(super) tokens: &'a [Token],
+    pub(super) tokens: &'a [ArrayToken],
     pub(super) kinds: Kinds,
     pub(super) bytes: &'a [u8],
 }
@@ -107,14 +107,14 @@ impl Kinds {
 
 /// An array is a flat list of tokens, so that nothing recurses to a depth that the user chooses.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Token {
+pub(super) enum ArrayToken {
     Open,
     Close,
     Element(StoredValue),
 }
 
 impl StoredValue {
-    pub(super) fn value<'a>(self, bytes: &'a [u8], tokens: &'a [Token]) -> Value<'a> {
+    pub(super) fn value<'a>(self, bytes: &'a [u8], tokens: &'a [ArrayToken]) -> Value<'a> {
         match self {
             Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool(value),
@@ -134,7 +134,7 @@ impl StoredValue {
 }
 
 /// False if there is not enough memory for the token.
-pub(super) fn push_token(tokens: &mut Vec<Token>, token: Token) -> bool {
+pub(super) fn push_token(tokens: &mut Vec<ArrayToken>, token: ArrayToken) -> bool {
     let has_room = tokens.try_reserve(1).is_ok();
     if has_room {
         tokens.push(token);

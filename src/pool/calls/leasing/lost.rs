@@ -39,7 +39,7 @@ impl Calls {
         number: NonZeroU32,
         cx: &mut Context<'_>,
     ) {
-        self.leases.unseat(number, key);
+        self.leases.give_up_place(number, key);
         cx.connections.free_slot(id);
     }
 

@@ -1,8 +1,8 @@
-//! The queue: calls without a connection, first come first served.
+//! The queue: calls without a connection, first come, first served.
 //!
-//! A call that leaves from the middle is struck off where it stands, and stepped over when it comes
-//! to the front. A thousand calls that are given up at once cost no more than a thousand that are
-//! served. When the first of them must be answered is known without a look at the others.
+//! A call that leaves from the middle is only marked, and skipped when it reaches the front. So a
+//! thousand calls that are given up at once cost no more than a thousand calls that are served. The
+//! deadline of the queue is known without looking at all calls.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -10,22 +10,22 @@ use super::call::Call;
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 
 #[derive(Debug, Default)]
-pub(in crate::pool) struct Line {
-    /// Those that were put in front, whose deadlines are in no order.
+pub(in crate::pool) struct Queue {
+    /// Calls that were put at the front. Their deadlines are in no order.
     again: VecDeque<Waiting>,
-    /// When these are to be answered. Some of them may have left.
+    /// The deadlines of these calls. Some of the calls may have left the queue.
     again_due: BTreeSet<(Instant, Key<Call>)>,
-    /// All other calls: one that comes later may wait until later.
+    /// All other calls. A call that comes later has a later deadline.
     calls: VecDeque<Waiting>,
-    /// Calls that have left, and still stand in one of the two. Neither end of the two is one of
-    /// these.
+    /// Calls that have left the queue but are still in one of the two lists. The first and last
+    /// call of a list is never one of them.
     struck: BTreeSet<Key<Call>>,
 }
 
-/// A call, and its deadline.
+/// A call and its deadline.
 type Waiting = (Key<Call>, Instant);
 
-impl Line {
+impl Queue {
     pub(in crate::pool) fn len(&self) -> usize {
         self.again.len() + self.calls.len() - self.struck.len()
     }
@@ -38,13 +38,13 @@ impl Line {
         self.again.front().or_else(|| self.calls.front()).map(|(key, _)| *key)
     }
 
-    /// When the first of them is to be answered.
+    /// The first deadline of all calls.
     pub(in crate::pool) fn deadline(&mut self) -> Option<Instant> {
         let first = self.calls.front().map(|(_, at)| *at);
         self.due_again().into_iter().chain(first).min()
     }
 
-    /// The same of those that were put in front.
+    /// The first deadline of the calls that were put at the front.
     fn due_again(&mut self) -> Option<Instant> {
         while let Some((at, key)) = self.again_due.first() {
             if !self.struck.contains(key) {
@@ -76,7 +76,7 @@ impl Line {
         key
     }
 
-    /// Takes those out whose deadlines have passed, in their order.
+    /// Removes the calls whose deadlines have passed, in their order.
     pub(in crate::pool) fn take_late(&mut self, now: Instant) -> Vec<Key<Call>> {
         let mut late = Vec::new();
         if self.due_again().is_some_and(|at| at <= now) {
@@ -100,7 +100,7 @@ impl Line {
         late
     }
 
-    /// Takes a call out that stands in the line.
+    /// Removes a call that is in the queue.
     pub(in crate::pool) fn strike(&mut self, key: Key<Call>) {
         self.struck.insert(key);
         self.trim();
@@ -153,37 +153,37 @@ mod tests {
 
     #[test]
     fn who_leaves_is_stepped_over_and_not_counted() {
-        let mut line = Line::default();
-        (0..6).for_each(|n| line.push_back(key(n), at(10 + n)));
+        let mut queue = Queue::default();
+        (0..6).for_each(|n| queue.push_back(key(n), at(10 + n)));
         for n in [2, 0, 5, 3] {
-            line.strike(key(n));
+            queue.strike(key(n));
         }
-        assert_eq!((line.len(), line.front(), line.deadline()), (2, Some(key(1)), Some(at(11))));
-        line.push_front(key(9), at(3));
-        line.push_front(key(8), at(1));
-        line.push_front(key(7), at(2));
-        assert_eq!(line.deadline(), Some(at(1)));
-        line.strike(key(8));
-        assert_eq!(line.deadline(), Some(at(2)));
-        let left: Vec<_> = std::iter::from_fn(|| line.pop_front()).collect();
+        assert_eq!((queue.len(), queue.front(), queue.deadline()), (2, Some(key(1)), Some(at(11))));
+        queue.push_front(key(9), at(3));
+        queue.push_front(key(8), at(1));
+        queue.push_front(key(7), at(2));
+        assert_eq!(queue.deadline(), Some(at(1)));
+        queue.strike(key(8));
+        assert_eq!(queue.deadline(), Some(at(2)));
+        let left: Vec<_> = std::iter::from_fn(|| queue.pop_front()).collect();
         assert_eq!(left, [key(7), key(9), key(1), key(4)]);
-        assert!(line.is_empty() && line.struck.is_empty() && line.again_due.is_empty());
-        assert_eq!(line.deadline(), None);
+        assert!(queue.is_empty() && queue.struck.is_empty() && queue.again_due.is_empty());
+        assert_eq!(queue.deadline(), None);
     }
 
     #[test]
     fn those_that_are_late_are_taken_out_together() {
-        let mut line = Line::default();
-        (0..6).for_each(|n| line.push_back(key(n), at(n)));
+        let mut queue = Queue::default();
+        (0..6).for_each(|n| queue.push_back(key(n), at(n)));
         let late = [15, 12, 11, 10];
         let due = |n: u64| if late.contains(&n) { at(2) } else { at(3 + n) };
-        (10..16).for_each(|n| line.push_front(key(n), due(n)));
-        [12, 14, 1].iter().for_each(|n| line.strike(key(*n)));
-        assert_eq!(line.take_late(at(1)), [0].map(key));
-        assert_eq!(line.take_late(at(2)), [15, 11, 10, 2].map(key));
-        assert_eq!((line.len(), line.deadline()), (4, Some(at(3))));
-        let left: Vec<_> = std::iter::from_fn(|| line.pop_front()).collect();
+        (10..16).for_each(|n| queue.push_front(key(n), due(n)));
+        [12, 14, 1].iter().for_each(|n| queue.strike(key(*n)));
+        assert_eq!(queue.take_late(at(1)), [0].map(key));
+        assert_eq!(queue.take_late(at(2)), [15, 11, 10, 2].map(key));
+        assert_eq!((queue.len(), queue.deadline()), (4, Some(at(3))));
+        let left: Vec<_> = std::iter::from_fn(|| queue.pop_front()).collect();
         assert_eq!(left, [13, 3, 4, 5].map(key));
-        assert!(line.is_empty() && line.struck.is_empty() && line.again_due.is_empty());
+        assert!(queue.is_empty() && queue.struck.is_empty() && queue.again_due.is_empty());
     }
 }

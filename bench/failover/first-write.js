@@ -6,10 +6,10 @@ import { parentPort, Worker, workerData } from 'node:worker_threads';
 import { openSession } from '../../test/support/cluster/session.js';
 
 /** Must be started before the node is promoted. */
-export async function startWitness(node, credentials) {
+export async function watchFirstWrite(node, credentials) {
   const { host, port } = node;
   const worker = new Worker(new URL(import.meta.url), {
-    workerData: { witness: { node: { host, port }, credentials } },
+    workerData: { watcher: { node: { host, port }, credentials } },
   });
   const messages = [];
   let wake = () => {};
@@ -37,7 +37,7 @@ async function watch({ node, credentials }) {
   parentPort.postMessage('ready');
   for (;;) {
     const taken = await session
-      .query("INSERT INTO failover (key) VALUES ('witness')")
+      .query("INSERT INTO failover (key) VALUES ('watcher')")
       .then(() => Number(process.hrtime.bigint()) / 1e6)
       .catch((error) => {
         if (error.code !== '25006') throw error;
@@ -51,4 +51,4 @@ async function watch({ node, credentials }) {
   await session.close();
 }
 
-if (workerData?.witness) await watch(workerData.witness);
+if (workerData?.watcher) await watch(workerData.watcher);
