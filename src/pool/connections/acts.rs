@@ -1,4 +1,4 @@
-//! The pool's own acts on a connection, the outputs that follow, and the end of a connection.
+//! What the pool does to a connection, the outputs that follow, and the end of a connection.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -9,19 +9,19 @@ use crate::base::{Error, Instant, Mutation};
 use crate::cluster::{HostId, Topology};
 use crate::pool::{CloseReason, Output};
 
-/// The remains of a closed connection.
+/// What is left of a closed connection.
 #[derive(Debug)]
 pub(in crate::pool) struct Closed {
     pub(in crate::pool) id: ConnectionId,
     pub(in crate::pool) host: HostId,
-    /// The lease that it still belonged to.
+    /// The lease to which it still belonged.
     pub(in crate::pool) lease: Option<NonZeroU32>,
-    /// Its session may have given other meanings to the names that statements use.
+    /// Whether its session may have changed what names in statements mean.
     pub(in crate::pool) has_moved_names: bool,
     pub(in crate::pool) role_reported_at: Option<Instant>,
     /// The host's name.
     pub(in crate::pool) name: Arc<str>,
-    /// When it was logged in, if it ever was.
+    /// When the login was complete, if it ever was.
     pub(in crate::pool) joined_at: Option<Instant>,
     pub(in crate::pool) reason: CloseReason,
     pub(in crate::pool) error: Option<Error>,
@@ -33,7 +33,8 @@ impl Connections {
         self.outputs.pop_front()
     }
 
-    /// Opens a session. Of the addresses that the name of its host leads to, `last` come last.
+    /// Opens a session. If the host's name leads to several addresses, those in `last` are tried
+    /// last.
     pub(in crate::pool) fn open(&mut self, slot: Slot, last: Vec<SocketAddr>) {
         let (host, address) = (Arc::clone(&slot.target), slot.address);
         let connection = self.insert(slot);
@@ -50,7 +51,7 @@ impl Connections {
         }
     }
 
-    /// Discards what the last user of a connection left behind.
+    /// Discards the state that the last user of a connection left behind.
     pub(in crate::pool) fn clean(&mut self, now: Instant, id: ConnectionId) {
         if let Some(slot) = self.get_mut(id)
             && slot.takes_calls()
@@ -69,7 +70,7 @@ impl Connections {
         }
     }
 
-    /// Asks a session for the place of its host: its timeline, and which host it follows.
+    /// Asks a session for its host's lineage, and for the host that it follows.
     pub(in crate::pool) fn ask_place(&mut self, now: Instant, id: ConnectionId) {
         if let Some(slot) = self.get_mut(id) {
             slot.connection.ask_place(now);
@@ -77,8 +78,8 @@ impl Connections {
         }
     }
 
-    /// Asks a session which database it is in, if the pool needs to know that and nothing is in the
-    /// way.
+    /// Asks a session which database it is in, if the pool needs to know and the session can be
+    /// asked now.
     pub(in crate::pool) fn ask_realm(&mut self, now: Instant, id: ConnectionId) {
         let Some(slot) = self.get_mut(id) else { return };
         let is_known = slot.realm.is_some() || slot.connection.is_asking_realm();
@@ -96,8 +97,8 @@ impl Connections {
         }
     }
 
-    /// Has the server cancel its present work on a connection, by a CancelRequest. Returns whether
-    /// a CancelRequest can be sent.
+    /// Has the server cancel what it runs on a connection, by a CancelRequest. Returns whether one
+    /// can be sent.
     pub(in crate::pool) fn send_cancel(&mut self, id: ConnectionId) -> bool {
         let packet = self.get(id).and_then(|slot| slot.connection.cancel_request());
         let Some(packet) = packet else { return false };
@@ -105,7 +106,7 @@ impl Connections {
         true
     }
 
-    /// A connection was given to a caller. It expires after `most` uses, if that is bounded.
+    /// A connection was given to a caller. It expires after `most` uses, if there is such a limit.
     pub(in crate::pool) fn count_use(&mut self, id: ConnectionId, most: Option<u64>) {
         if let Some(most) = most
             && let Some(slot) = self.get_mut(id)
@@ -122,7 +123,7 @@ impl Connections {
         self.retire_for(id, reason);
     }
 
-    /// The same for this reason.
+    /// Closes a connection that has nothing in flight, for this reason.
     pub(in crate::pool) fn retire_for(&mut self, id: ConnectionId, reason: CloseReason) {
         let terminate = self.get(id).map(|slot| slot.connection.terminate());
         self.close(id, terminate.unwrap_or_default(), reason, None);
@@ -163,9 +164,9 @@ impl Connections {
         }
     }
 
-    /// Takes a connection out of the pool for good, whatever is in flight on it. Nothing more is
-    /// sent there. The requests in flight are settled once the pool is done with its present step,
-    /// which may drop other connections.
+    /// Removes a connection from the pool for good, whatever is in flight on it. Nothing more is
+    /// sent there. The requests in flight are settled after the pool's present step, which may drop
+    /// other connections too.
     pub(in crate::pool) fn drop_slot(&mut self, id: ConnectionId, error: Error) {
         if let Some(slot) = self.get_mut(id)
             && !std::mem::replace(&mut slot.is_dropped, true)
@@ -174,13 +175,13 @@ impl Connections {
         }
     }
 
-    /// The next dropped connection, which is to be closed with all that is in flight on it, and the
-    /// reason.
+    /// The next dropped connection, with the reason. It is to be closed with everything that is in
+    /// flight on it.
     pub(in crate::pool) fn next_dropped(&mut self) -> Option<(ConnectionId, Error)> {
         self.dropped.pop_front()
     }
 
-    /// The next connection that was closed and not followed up yet.
+    /// The next closed connection that was not followed up yet.
     pub(in crate::pool) fn next_closed(&mut self) -> Option<Closed> {
         self.closed.pop_front()
     }

@@ -1,4 +1,4 @@
-//! Whether the counters are what a scan finds.
+//! Whether the counters equal what a scan finds.
 
 use std::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ impl Connections {
         Ok(())
     }
 
-    /// Since when the server has owed an answer without a byte, by a scan.
+    /// Since when the server has owed an answer and sent nothing, by a scan.
     pub(in crate::pool) fn scan_owed(&self, site: Site) -> Option<Instant> {
         let here = || self.at(site).map(|(_, slot)| slot);
         let works = |slot: &&Slot| matches!(slot.duty, Duty::Serving | Duty::Leased { .. });

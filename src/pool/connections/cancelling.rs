@@ -1,4 +1,4 @@
-//! The state of a connection on which a call was given up while the server is at it
+//! The state of a connection on which a call was given up while the server runs it
 //! (`src/pool/calls/cancel.rs`).
 
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::base::Instant;
 use crate::connection::RequestToken;
 
-/// The cancellation of the call that is at work on a connection.
+/// The cancellation of the call that the server runs on a connection.
 #[derive(Debug)]
 pub(in crate::pool) struct Cancelling {
     pub(in crate::pool) target: RequestToken,
     pub(in crate::pool) state: CancelState,
-    /// A CancelRequest went out, for this target or one before it.
+    /// A CancelRequest was sent for this target, or for an earlier one.
     pub(in crate::pool) fired: bool,
     pub(in crate::pool) repeat_in: Duration,
     pub(in crate::pool) give_up_at: Instant,
@@ -29,7 +29,7 @@ impl Cancelling {
         self.fired
     }
 
-    /// `at_work`: the call that the server is at. Calls in front of the target are answered first.
+    /// `at_work` is the call that the server runs. Calls before the target are answered first.
     pub(in crate::pool) fn deadline(&self, at_work: Option<RequestToken>) -> Instant {
         match self.state {
             CancelState::Due { at } if at_work == Some(self.target) => at.min(self.give_up_at),

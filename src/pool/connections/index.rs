@@ -1,7 +1,8 @@
-//! Counters of all connections, and the first or next of them in some order. What a query asks, or
-//! the search for the next deadline, costs the same with ten connections and with ten thousand.
+//! Counters of all connections, and the first or next connection in some order. The questions of a
+//! query, and the search for the next deadline, cost the same with ten connections as with ten
+//! thousand.
 //!
-//! Before the next question, each connection that was changed is counted anew, once: its current
+//! Before the next question, each connection that was changed is counted again, once: its present
 //! facts replace the earlier ones. So no change is missed.
 
 use std::cmp::Reverse;
@@ -19,10 +20,10 @@ use crate::cluster::HostId;
 pub(super) struct OnHost {
     pub(super) host: HostId,
     duties: [usize; Kind::COUNT],
-    /// The idle ones that take calls.
+    /// The idle connections that take calls.
     pub(super) empty: PlaceSet,
-    /// The depth of each connection that a quick call may join, unless the server has been at its
-    /// first request for too long. The caller that finds that out takes the connection out
+    /// The depth of each connection that a quick call may join, unless the server has run its first
+    /// request for too long. The caller that finds this out removes the connection
     /// ([`super::Connections::least_joined`]).
     pub(super) quick: MinTree<usize>,
     pub(super) with_cores: PlaceSet,
@@ -47,7 +48,7 @@ impl OnHost {
         kinds.iter().any(|kind| self.count(*kind) > 0)
     }
 
-    /// Those that count against `poolSize`.
+    /// How many connections count against `poolSize`.
     pub(super) fn counted(&self) -> usize {
         [Kind::Serving, Kind::Revalidating, Kind::Leased].iter().map(|kind| self.count(*kind)).sum()
     }
@@ -97,7 +98,7 @@ impl OnSite {
         self.heard_at.least().map_or(Instant::ORIGIN, |Reverse(at)| at)
     }
 
-    /// Since when the server has owed an answer to a call without a byte on any connection.
+    /// Since when the server has owed an answer to a call, and has sent nothing on any connection.
     pub(super) fn owed_since(&self) -> Option<Instant> {
         let heard_at = self.heard_at();
         self.asked_since.least().map(|asked| asked.max(heard_at))
@@ -106,15 +107,15 @@ impl OnSite {
 
 #[derive(Debug)]
 pub(super) struct Index {
-    /// A few, each with a connection at least.
+    /// A few hosts, each with at least one connection.
     hosts: Vec<OnHost>,
-    /// The same.
+    /// A few sites, each with at least one connection.
     sites: Vec<OnSite>,
     pub(super) taking_calls: usize,
     pub(super) available: usize,
-    /// Calls behind others.
+    /// How many calls wait behind others.
     pub(super) behind: usize,
-    /// How many are idle.
+    /// How many connections are idle.
     pub(super) free: usize,
     pub(super) free_since: MinTree<Instant>,
     pub(super) owes_since: MinTree<Instant>,
@@ -163,7 +164,7 @@ impl Index {
         &self.sites
     }
 
-    /// A connection is at another site from now on, or its facts there have changed.
+    /// The connection is at another site from now on, or its facts there have changed.
     fn note_site(
         &mut self,
         place: usize,
@@ -212,7 +213,7 @@ impl Index {
         self.times().into_iter().for_each(|times| times.make_room(places));
     }
 
-    /// There are only so many places from now on.
+    /// There are only this many places from now on.
     pub(super) fn shrink(&mut self, places: usize) {
         self.hosts.retain(|on| on.all() > 0);
         for on in &mut self.hosts {

@@ -1,18 +1,18 @@
 //! The least of many values that change one by one: a tournament tree over places.
 //!
-//! A change costs the way from its place to the root, and no allocation; the least value stands in
-//! the root. Where several are equal the first place wins.
+//! A change costs the path from its place to the root, and no allocation. The least value is in the
+//! root. If several values are equal, the first place wins.
 
-/// So many places are kept in any case.
+/// At least this many places keep their memory.
 const FEW: usize = 64;
 
-/// A value for each place. A place without one has `none`, which no value exceeds.
+/// A value for each place. A place without a value has `none`, which no value exceeds.
 #[derive(Debug)]
 pub(super) struct MinTree<T> {
     none: T,
-    /// A power of two, or none at all.
+    /// A power of two, or zero.
     places: usize,
-    /// The root is the first, and the children of `n` are `2n` and `2n + 1`.
+    /// The root is the first node. The children of `n` are `2n` and `2n + 1`.
     nodes: Vec<T>,
 }
 
@@ -21,14 +21,15 @@ impl<T: Copy + Ord> MinTree<T> {
         Self { none, places: 0, nodes: Vec::new() }
     }
 
-    /// Makes room for so many places.
+    /// Makes room for this many places.
     pub(super) fn make_room(&mut self, places: usize) {
         if places > self.places {
             self.rebuild(places.next_power_of_two());
         }
     }
 
-    /// Gives back what is not needed for so many places, behind which there is no value.
+    /// Frees the memory that is not needed for this many places. No place after them may have a
+    /// value.
     pub(super) fn shrink(&mut self, places: usize) {
         let wanted = places.max(FEW).next_power_of_two();
         if self.places > 4 * wanted {
@@ -80,12 +81,12 @@ impl<T: Copy + Ord> MinTree<T> {
         Some(self.node(1)).filter(|least| *least < self.none)
     }
 
-    /// The first place of the least value, and that.
+    /// The first place of the least value, with the value.
     pub(super) fn first_least(&self) -> Option<(usize, T)> {
         self.next_within(0, self.least()?)
     }
 
-    /// The first place from `place` on that has a value of `most` at most.
+    /// The first place from `place` on whose value is at most `most`.
     pub(super) fn next_within(&self, place: usize, most: T) -> Option<(usize, T)> {
         if place >= self.places {
             return None;
@@ -93,7 +94,7 @@ impl<T: Copy + Ord> MinTree<T> {
         let has = |node: usize| self.node(node) <= most && self.node(node) < self.none;
         let mut node = self.places + place;
         while !has(node) {
-            // What is to the right of the node, and of those above whose right part it is.
+            // Continues to the right of the node, or of the first ancestor whose left part it is.
             node >>= node.trailing_ones();
             if node == 0 {
                 return None;
@@ -107,18 +108,18 @@ impl<T: Copy + Ord> MinTree<T> {
         Some((node - self.places, self.node(node)))
     }
 
-    /// All places with values of `most` at most, in their order.
+    /// All places with values of at most `most`, in order.
     pub(super) fn within(&self, most: T) -> impl Iterator<Item = (usize, T)> {
         let next = move |place: usize| self.next_within(place, most);
         std::iter::successors(next(0), move |(place, _)| next(place + 1))
     }
 
-    /// All places with values, in their order.
+    /// All places with values, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, T)> {
         self.within(self.none)
     }
 
-    /// The least of the values above that.
+    /// The least of the values above `bound`.
     pub(super) fn least_above(&self, bound: T) -> Option<T> {
         self.above(1, bound).filter(|least| *least < self.none)
     }

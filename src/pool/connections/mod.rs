@@ -72,7 +72,7 @@ impl Connections {
         let host = slot.host;
         let id = self.slots.insert(slot);
         self.index.make_room(host, id.place());
-        // They grow once for each connection, and never in the middle of a query.
+        // They grow once for each connection, and never during a query.
         self.changed.reserve(self.slots.len().saturating_sub(self.changed.len()));
         if let Some(slot) = self.slots.get_mut(id) {
             slot.change(id, &mut self.changed);
@@ -85,7 +85,7 @@ impl Connections {
         self.index.note(id, slot.host, slot.known.as_ref(), None);
         let places = self.slots.places();
         if id.place() >= places {
-            // A host whose only connection is new would be taken for one without any.
+            // Otherwise a host whose only connection is new would seem to have none.
             self.look().0.shrink(places);
         }
         Some(slot)
@@ -95,7 +95,7 @@ impl Connections {
         self.slots.iter()
     }
 
-    /// The counters of all connections, brought up to date.
+    /// The counters of all connections, up to date.
     fn look(&mut self) -> (&mut Index, &Arena<Slot>) {
         while let Some(id) = self.changed.pop() {
             let Some(slot) = self.slots.get_mut(id) else { continue };
@@ -106,7 +106,7 @@ impl Connections {
                 self.index.note(id, slot.host, slot.known.as_ref(), Some(&facts));
                 slot.known = Some(facts);
             }
-            // Something may have come since the connection was taken out for its silence.
+            // Bytes may have come since the connection was removed because of its silence.
             if let Some(on) = self.index.on_mut(slot.host) {
                 on.quick.set(id.place(), facts.quick_depth);
             }

@@ -1,7 +1,7 @@
-//! A set of places, whose first is at hand however many there are: bits, and bits that say which of
-//! their words have any.
+//! A set of places, whose first place is found at once however many there are: bits, and further
+//! bits that say which words of the first have any bit set.
 
-/// So many words of bits are kept in any case.
+/// At least this many words of bits keep their memory.
 const FEW: usize = 8;
 
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl PlaceSet {
         Self { bits: Vec::new(), words: Vec::new(), count: 0 }
     }
 
-    /// Makes room for so many places.
+    /// Makes room for this many places.
     pub(super) fn make_room(&mut self, places: usize) {
         let words = places.div_ceil(64);
         if words > self.bits.len() {
@@ -30,7 +30,8 @@ impl PlaceSet {
         }
     }
 
-    /// Gives back what is not needed for so many places, behind which there is none in the set.
+    /// Frees the memory that is not needed for this many places. No place after them may be in the
+    /// set.
     pub(super) fn shrink(&mut self, places: usize) {
         let wanted = places.div_ceil(64).max(FEW).next_power_of_two();
         if self.bits.len() > 4 * wanted {

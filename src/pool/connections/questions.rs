@@ -1,4 +1,4 @@
-//! Questions about all connections that are asked on the way of a query, and by timers.
+//! Questions about all connections that a query or a timer asks.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::cluster::HostId;
 pub(in crate::pool) struct Load {
     /// The first idle connection.
     pub(in crate::pool) idle: Option<ConnectionId>,
-    /// Connections at work.
+    /// How many connections are busy.
     pub(in crate::pool) busy: usize,
-    /// Connections that count against `poolSize`, and logins under way.
+    /// How many connections count against `poolSize`, including logins that have begun.
     pub(in crate::pool) open: usize,
 }
 
@@ -39,7 +39,7 @@ impl Connections {
         self.counted(|_| true)
     }
 
-    /// The connections to such hosts that count against `poolSize`.
+    /// How many connections to hosts for which `serves` is true count against `poolSize`.
     pub(in crate::pool) fn counted(&mut self, serves: impl Fn(HostId) -> bool) -> usize {
         self.look().0.hosts().filter(|on| serves(on.host)).map(OnHost::counted).sum()
     }
@@ -52,8 +52,8 @@ impl Connections {
         self.look().0.taking_calls
     }
 
-    /// The number of calls behind others, not counting those for which a connection is free, nor
-    /// those on connections that are kept at work on purpose.
+    /// How many calls wait behind others, not counting those for which a connection is free, or
+    /// those on connections that are kept busy on purpose.
     pub(in crate::pool) fn behind(&mut self) -> usize {
         let (index, _) = self.look();
         index.behind.saturating_sub(index.available)
@@ -63,7 +63,7 @@ impl Connections {
         self.on(host).is_some_and(|on| on.all() > 0)
     }
 
-    /// Whether a session asks the host for its role, or will.
+    /// Whether a session asks the host for its role, or will ask.
     pub(in crate::pool) fn is_asked(&mut self, host: HostId) -> bool {
         self.is_any(host, &[Kind::Joining, Kind::Scouting, Kind::Challenger])
     }
@@ -72,12 +72,12 @@ impl Connections {
         self.is_any(host, &[Kind::Scouting])
     }
 
-    /// Whether a session to the host is on its way.
+    /// Whether a session to the host is being opened.
     pub(in crate::pool) fn is_joined(&mut self, host: HostId) -> bool {
         self.is_any(host, &[Kind::Joining, Kind::Challenger])
     }
 
-    /// Whether a session is on its way to ask the host for its claim.
+    /// Whether a session is being opened to ask the host for its lineage.
     pub(in crate::pool) fn is_challenged_by(&mut self, host: HostId) -> bool {
         self.is_any(host, &[Kind::Challenger])
     }
@@ -92,7 +92,7 @@ impl Connections {
         self.look().0.hosts().any(|on| on.is_any(&moving))
     }
 
-    /// A connection that waits to take the place of another one.
+    /// A connection that waits to replace another connection.
     pub(in crate::pool) fn rebalancing(&mut self) -> Option<(ConnectionId, HostId)> {
         self.look().0.hosts().find(|on| on.is_any(&[Kind::Rebalancing]))?;
         let mut apart = self.apart();
@@ -113,8 +113,8 @@ impl Connections {
         self.key(place)
     }
 
-    /// The last connection to such a host on which only questions of the pool are in flight, behind
-    /// which a call may go.
+    /// The last connection to such a host on which only the pool's own questions are in flight,
+    /// after which a call may be sent.
     pub(in crate::pool) fn at_hand(
         &mut self,
         now: Instant,
@@ -126,7 +126,7 @@ impl Connections {
         index.at_hand.iter().rev().find(|id| serves(id)).copied()
     }
 
-    /// The connections that are being reset with no call behind the reset, and since when.
+    /// The connections that are being reset while no call waits for the reset, and since when.
     fn resets(&mut self) -> impl Iterator<Item = (ConnectionId, Instant)> {
         let (index, slots) = self.look();
         let all = index.at_hand.iter().chain(&index.recovering);
@@ -135,8 +135,8 @@ impl Connections {
         resets.filter_map(|(id, slot)| Some((id, slot.connection.head_since()?)))
     }
 
-    /// Closes connections whose reset is not answered in time, whatever else their host answers. No
-    /// caller loses anything by that.
+    /// Closes connections whose reset is not answered in time, whatever else the host answers. No
+    /// caller loses anything by this.
     pub(in crate::pool) fn drop_unreset(&mut self, now: Instant, bound: Duration) {
         let late: Vec<_> = self.resets().filter(|(_, since)| now.since(*since) >= bound).collect();
         for (id, _) in late {
@@ -146,7 +146,7 @@ impl Connections {
         }
     }
 
-    /// When the next reset is not answered in time.
+    /// When the next reset reaches its time limit.
     pub(in crate::pool) fn next_unreset(
         &mut self,
         bound: Duration,
@@ -202,18 +202,18 @@ impl Connections {
         index.apart.iter().filter_map(|id| Some((*id, slots.get(*id)?)))
     }
 
-    /// Those of them to which `is` applies now.
+    /// Those of these connections for which `is` is true now.
     pub(in crate::pool) fn those_apart(&mut self, is: impl Fn(&Slot) -> bool) -> Vec<ConnectionId> {
         self.apart().filter(|(_, slot)| is(slot)).map(|(id, _)| id).collect()
     }
 
-    /// The connections that are being reset, and that calls wait for.
+    /// The connections that are being reset, and for which calls wait.
     pub(in crate::pool) fn recovering(&mut self) -> impl Iterator<Item = &Slot> {
         let (index, slots) = self.look();
         index.recovering.iter().filter_map(|id| slots.get(*id))
     }
 
-    /// The connections on which a call at work was given up.
+    /// The connections on which a running call was given up.
     pub(in crate::pool) fn cancelling(&mut self) -> impl Iterator<Item = (ConnectionId, &Slot)> {
         let (index, slots) = self.look();
         index.cancelling.iter().filter_map(|id| Some((*id, slots.get(*id)?)))
@@ -224,7 +224,7 @@ impl Connections {
         self.look().0.free
     }
 
-    /// Since when the connection is idle that has been idle longest.
+    /// Since when the connection is idle that has been idle for the longest time.
     pub(in crate::pool) fn free_since(&mut self) -> Option<Instant> {
         self.look().0.free_since.least()
     }
@@ -235,7 +235,7 @@ impl Connections {
         index.free_since.iter().filter_map(|(place, _)| slots.at(place))
     }
 
-    /// The connections that have been idle for so long, and since when, in their order.
+    /// The connections that have been idle for this long, and since when, in order.
     pub(in crate::pool) fn free_for(
         &mut self,
         now: Instant,
@@ -246,7 +246,8 @@ impl Connections {
         free.filter_map(|(place, since)| Some((since, slots.at(place)?.0))).collect()
     }
 
-    /// The longest silence of a server that owes an answer: since when it has sent nothing.
+    /// Since when the server has sent nothing that has been silent for the longest time while it
+    /// owes an answer.
     pub(in crate::pool) fn owed_since(&mut self) -> Option<Instant> {
         self.look().0.owes_since.least()
     }
@@ -257,8 +258,7 @@ impl Connections {
         index.owes_since.iter().filter_map(|(place, _)| slots.at(place))
     }
 
-    /// The connections whose servers have owed an answer for so long and sent nothing, in their
-    /// order.
+    /// The connections whose servers have owed an answer for this long and sent nothing, in order.
     pub(in crate::pool) fn silent_for(
         &mut self,
         now: Instant,
@@ -269,12 +269,12 @@ impl Connections {
         silent.filter_map(|(place, _)| slots.at(place))
     }
 
-    /// Since when a lease's transaction is idle that has been idle longest.
+    /// Since when the transaction of a lease is idle that has been idle for the longest time.
     pub(in crate::pool) fn lease_idle_since(&mut self) -> Option<Instant> {
         self.look().0.lease_idle_since.least()
     }
 
-    /// Leases whose transactions have been idle for so long.
+    /// The leases whose transactions have been idle for this long.
     pub(in crate::pool) fn leases_idle_for(
         &mut self,
         now: Instant,
@@ -290,8 +290,8 @@ impl Connections {
         leases.collect()
     }
 
-    /// The connections on which requests wait behind one that the server has been at for too long,
-    /// in their order.
+    /// The connections on which requests wait behind a request that the server has run for too
+    /// long, in order.
     pub(in crate::pool) fn stuck(&mut self, now: Instant) -> Vec<ConnectionId> {
         let Some(bound) = before(now, OVERDUE) else { return Vec::new() };
         let (index, slots) = self.look();
@@ -299,7 +299,7 @@ impl Connections {
         stuck.filter_map(|(place, _)| Some(slots.at(place)?.0)).collect()
     }
 
-    /// When the next connection will be such a one, after the given moment.
+    /// When this will be true for the next connection, after `at`.
     pub(in crate::pool) fn stuck_after(&mut self, at: Instant) -> Option<Instant> {
         let shared_since = &self.look().0.shared_since;
         let next = match before(at, OVERDUE) {
@@ -309,7 +309,7 @@ impl Connections {
         next.map(|since| since + OVERDUE)
     }
 
-    /// When the next login times out.
+    /// When the next login reaches its time limit.
     pub(in crate::pool) fn next_timeout(&mut self) -> Option<(Instant, &'static str)> {
         let timeouts = self.apart().filter_map(|(_, slot)| slot.connection.poll_timeout());
         timeouts.min_by_key(|(at, _)| *at)

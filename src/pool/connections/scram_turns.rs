@@ -1,16 +1,16 @@
-//! Whose key is derived in this turn of the loop, where several connections log in by SCRAM at
-//! once.
+//! Which connection derives its key in this turn of the loop, if several connections log in by
+//! SCRAM at the same time.
 //!
-//! The loop can spare one slice a turn (`src/protocol/scram.rs`), however many hosts are raced. The
-//! slice goes to the connection that needs the fewest more. So a host that asks for as many
-//! iterations as it may holds up none of the others. Of connections that need the same key, one
-//! derives it for all of them.
+//! The loop has time for one slice in each turn (`src/protocol/scram.rs`), however many hosts are
+//! raced. The connection that needs the fewest further slices gets it. So a host that asks for as
+//! many iterations as it may does not delay the others. If several connections need the same key,
+//! one of them derives it for all.
 
 use super::{ConnectionId, Connections};
 use crate::base::Instant;
 
 impl Connections {
-    /// The connection that may work on its key.
+    /// The connection that may continue to derive its key.
     pub(in crate::pool) fn next_to_derive(&mut self, now: Instant) -> Option<ConnectionId> {
         let left = self.apart().filter_map(|(id, slot)| {
             let left = slot.connection.derivation_left(now)?;
@@ -39,7 +39,8 @@ mod tests {
         [b"R", &length[..], &[0, 0, 0, kind], body.as_bytes()].concat()
     }
 
-    /// A pool that logs in to one host for each `salt,iterations`, and has their challenges.
+    /// A pool that logs in to one host for each `salt,iterations`, and has received their
+    /// challenges.
     fn challenged(hosts: &[(&str, u32)]) -> (Pool, Vec<ConnectionId>) {
         let names: Vec<_> = (0..hosts.len()).map(|n| format!("h{n}")).collect();
         let config = from_json(&json!({ "hosts": names, "user": "u", "password": "p" })).unwrap();
@@ -73,7 +74,7 @@ mod tests {
         (pool, opened)
     }
 
-    /// After how many turns each of them had its proof.
+    /// After how many turns each connection had its proof.
     fn turns(hosts: &[(&str, u32)]) -> Vec<usize> {
         let (mut pool, connections) = challenged(hosts);
         let mut done = vec![0; hosts.len()];

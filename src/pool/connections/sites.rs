@@ -23,7 +23,7 @@ impl Connections {
         self.get(id).map(|slot| Arc::clone(slot.connection.host()))
     }
 
-    /// Adds the host of a connection to an error of a request there.
+    /// Adds the host of a connection to an error of a request on it.
     pub(in crate::pool) fn at_host(&self, id: ConnectionId, error: Error) -> Error {
         match self.host_name(id) {
             Some(host) => error.with_host(host),
@@ -35,12 +35,12 @@ impl Connections {
         self.slots.iter().filter(move |(_, slot)| slot.site() == site)
     }
 
-    /// The host that has left the list, as long as there are connections to it.
+    /// A host that has left the list, as long as there are connections to it.
     pub(in crate::pool) fn target_of(&self, host: HostId) -> Option<Arc<Host>> {
         self.on_host(host).next().map(|slot| Arc::clone(&slot.target))
     }
 
-    /// The sites that owe an answer, also those of hosts that are no longer in the list.
+    /// The sites that owe an answer, including those of hosts that are no longer in the list.
     pub(in crate::pool) fn owing_sites(&mut self) -> BTreeSet<Site> {
         let sites = self.look().0.sites().iter();
         sites.filter(|on| on.owed_since().is_some()).map(|on| on.site).collect()
@@ -51,7 +51,7 @@ impl Connections {
         self.look().0.sites().get(place).map(|on| (on.site, on.owed_since()))
     }
 
-    /// Since when a server has owed an answer to a call without a byte on any connection.
+    /// Since when a server has owed an answer to a call, and has sent nothing on any connection.
     pub(in crate::pool) fn owed_at(&mut self, site: Site) -> Option<Instant> {
         self.look().0.sites().iter().find(|on| on.site == site)?.owed_since()
     }
@@ -62,7 +62,7 @@ impl Connections {
         here.map(OnSite::heard_at).max()
     }
 
-    /// Whether a session is on its way to ask the server at the site.
+    /// Whether a session is being opened to ask the server at the site.
     pub(in crate::pool) fn is_watched(&mut self, site: Site) -> bool {
         let asks = |slot: &Slot| match slot.duty {
             Duty::LivenessProbe { .. } if Mutation::ProbeByName.is_on() => slot.host == site.0,
@@ -78,12 +78,13 @@ impl Connections {
         self.apart().any(|(_, slot)| asks(slot))
     }
 
-    /// Whether the host is served at another address, which was heard since that one fell silent.
+    /// Whether the host serves at another address, where it was heard after this site had become
+    /// silent.
     pub(in crate::pool) fn has_moved_from(&self, site: Site, fits: impl Fn(Role) -> bool) -> bool {
         let silent = self.at(site).filter(|(_, slot)| slot.counts());
         let Some(heard_at) = silent.map(|(_, slot)| slot.heard_at).max() else { return false };
-        // A pool that has no room for one more has no other connection there for longer than its
-        // login.
+        // If the pool has no room for another connection, it has one there no longer than a login
+        // takes.
         let serves = |slot: &Slot| slot.counts() || slot.connection.role().is_some_and(&fits);
         let mut here = self.on_host(site.0);
         here.any(|slot| slot.address != site.1 && serves(slot) && slot.heard_at > heard_at)
@@ -95,7 +96,7 @@ impl Connections {
         self.look().0.sites().iter().any(|on| is_other(on.site))
     }
 
-    /// Another address of a host where sessions serve, as far as they know.
+    /// Another address of a host at which sessions serve, as far as they know.
     pub(in crate::pool) fn serves_elsewhere(
         &self,
         site: Site,
@@ -108,7 +109,7 @@ impl Connections {
         self.on_host(site.0).find(serves)?.address
     }
 
-    /// Whether a session that asks for the host at another address goes on reporting this role.
+    /// Whether a session that asks for the host at another address still reports this role.
     pub(in crate::pool) fn is_reported_elsewhere(&self, site: Site, role: Role) -> bool {
         self.on_host(site.0).any(|other| {
             other.is_elsewhere(site) && other.asks_for(site.0) && other.reported == Some(role)
@@ -120,12 +121,12 @@ impl Connections {
         self.on_host(site.0).any(|slot| slot.is_elsewhere(site) && slot.connection.role().is_some())
     }
 
-    /// Those that ask for the host at its other addresses.
+    /// The sessions that ask for the host at its other addresses.
     pub(in crate::pool) fn asking_elsewhere(&mut self, site: Site) -> Vec<ConnectionId> {
         self.those_apart(|slot| slot.is_elsewhere(site) && slot.asks_for(site.0))
     }
 
-    /// Those that ask for the host of a new session, and in whose place that one does.
+    /// The sessions that ask for the host of a new session, and that the new session replaces.
     pub(in crate::pool) fn replaced_by(&mut self, id: ConnectionId) -> Vec<ConnectionId> {
         let (index, slots) = self.look();
         let Some(new) = slots.get(id) else { return Vec::new() };
@@ -137,8 +138,8 @@ impl Connections {
         others.filter(|other| slots.get(*other).is_some_and(is_older)).collect()
     }
 
-    /// Whether a session to the host of this one asks in its place: its login took longer than that
-    /// of a later one.
+    /// Whether another session to its host asks in its place, because its login took longer than
+    /// that of a later session.
     pub(in crate::pool) fn is_replaced(&self, id: ConnectionId) -> bool {
         let Some(old) = self.get(id) else { return false };
         self.on_host(old.host).any(|slot| {
@@ -157,7 +158,8 @@ impl Connections {
         })
     }
 
-    /// Sessions that are open to the host, probes too, and those that callers have or wait for.
+    /// How many sessions to the host are open, including probes, and how many of them callers use
+    /// or wait for.
     pub(in crate::pool) fn open_and_busy(&self, host: HostId) -> (usize, usize) {
         let works = |slot: &&Slot| match slot.duty {
             Duty::Serving => !slot.connection.is_vacant(),
@@ -168,18 +170,18 @@ impl Connections {
         (open, self.on_host(host).filter(works).count())
     }
 
-    /// When a session to the host was told its role last.
+    /// When a session to the host last learned the role.
     pub(in crate::pool) fn role_reported_at(&self, host: HostId) -> Option<Instant> {
         self.on_host(host).filter_map(|slot| slot.connection.role_reported_at()).max()
     }
 
-    /// Of those that are such the one with the least in flight.
+    /// Of the connections for which `is` is true, the one with the fewest requests in flight.
     pub(in crate::pool) fn freest(&self, is: impl Fn(&Slot) -> bool) -> Option<ConnectionId> {
         let such = self.slots.iter().filter(|(_, slot)| is(slot));
         such.min_by_key(|(_, slot)| slot.connection.depth()).map(|(id, _)| id)
     }
 
-    /// Those that are such, as they are now.
+    /// The connections for which `is` is true now.
     pub(in crate::pool) fn those(&self, is: impl Fn(&Slot) -> bool) -> Vec<ConnectionId> {
         self.slots.iter().filter(|(_, slot)| is(slot)).map(|(id, _)| id).collect()
     }

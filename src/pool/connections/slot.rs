@@ -1,4 +1,4 @@
-//! A connection of the pool, and what it is there for.
+//! A connection of the pool, and its duty.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -14,7 +14,7 @@ use crate::config::Host;
 use crate::connection::{Connection, Realm, Role};
 use crate::protocol::backend::TransactionStatus;
 
-/// Nothing is written behind a request that the server has been at for so long.
+/// After a request that the server has run for this long, nothing more is written.
 pub(in crate::pool) const OVERDUE: Duration = Duration::from_millis(20);
 /// About as long as a login takes.
 const SLOW_RESET: Duration = Duration::from_millis(100);
@@ -33,63 +33,66 @@ pub struct Slot {
     pub(in crate::pool) route: Route,
     pub(in crate::pool) duty: Duty,
     pub(in crate::pool) opened_at: Instant,
-    /// When it was logged in.
+    /// When the login was complete.
     pub(in crate::pool) joined_at: Option<Instant>,
-    /// When the server's bytes came last, or the origin of time.
+    /// When the server's last bytes came, or the origin of time.
     pub(in crate::pool) heard_at: Instant,
-    /// `Output::Write` was given, and not all bytes have been taken since.
+    /// `Output::Write` was returned, and not all bytes have been taken since.
     pub(in crate::pool) writing: bool,
-    /// All that is in flight here is known to be quick.
+    /// Whether everything in flight is known to be quick.
     pub(in crate::pool) quick: bool,
-    /// How many cores its server shares with this process.
+    /// How many cores the server shares with this process.
     pub(in crate::pool) shared_cores: Option<usize>,
-    /// Its last batch came while it was at work, so that it is kept at work.
+    /// Whether its last batch came while it was busy, so that it is kept busy.
     pub(in crate::pool) kept_at_work: bool,
-    /// A call at work here was given up: nothing else is sent here until that is over.
+    /// A running call was given up here. Nothing else is sent until its cancellation is over.
     pub(in crate::pool) cancelling: Option<Cancelling>,
-    /// When its lifetime is over.
+    /// When the connection's lifetime ends.
     pub(in crate::pool) expires_at: Instant,
     /// How often it was given to a caller.
     pub(in crate::pool) uses: u64,
-    /// It takes nothing new, and is closed once it is free.
+    /// Whether it takes no more calls, and is closed once it is free.
     pub(in crate::pool) expired: bool,
-    /// The database that it is in, once that is known.
+    /// The cluster and database that it is in, once these are known.
     pub(in crate::pool) realm: Option<Realm>,
-    /// The role that it last reported.
+    /// The last role that it reported.
     pub(in crate::pool) reported: Option<Role>,
-    /// It has shown that its server is the one that serves at another address, or can't show it.
+    /// Whether it has shown that its server is the one that serves at another address, or can't
+    /// show it.
     pub(in crate::pool) vouched: bool,
-    /// A call has left a transaction open here, which ends with the connection.
+    /// Whether a call has left a transaction open here, which ends with the connection.
     pub(in crate::pool) left_open: bool,
-    /// The pool has given it up, and is about to close it.
+    /// Whether the pool has given it up, and is about to close it.
     pub(in crate::pool) is_dropped: bool,
-    /// Since when the transaction of its lease is idle, where one is open and nothing of it runs.
+    /// Since when the transaction of its lease is idle, if one is open and nothing of it runs.
     pub(in crate::pool) lease_idle_since: Option<Instant>,
     /// It may have changed since it was last counted.
     pub(super) is_changed: bool,
-    /// The facts by which it was last counted.
+    /// The facts by which it was counted last.
     pub(super) known: Option<Facts>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pool) enum Duty {
-    /// On its way to the first ReadyForQuery.
+    /// The login is not complete: the first ReadyForQuery has not come.
     Joining,
-    /// Logged in to a host that does not serve: asked for its role from time to time, because a
-    /// promotion is not reported to idle sessions.
+    /// Logged in to a host that does not serve. The pool asks for its role from time to time,
+    /// because a promotion is not reported to idle sessions.
     Scouting { ask_at: Instant },
     /// Takes calls.
     Serving,
-    /// Idle on a host that may be gone: serves again when it answers.
+    /// Idle on a host that may be gone. It serves again when it answers.
     Revalidating { deadline: Instant },
     /// Belongs to one caller.
     Leased { lease: NonZeroU32 },
-    /// Logged in to a full pool: takes the place of a connection to a host that has too many.
+    /// Logged in, although the pool is full. It will replace a connection to a host that has too
+    /// many.
     Rebalancing,
-    /// Finds out whether its host, too, claims to be the primary. Before its login it has no
-    /// deadline of its own.
+    /// Finds out whether its host also claims to be the primary. Before its login is complete, it
+    /// has no deadline of its own.
     Challenger { deadline: Option<Instant> },
-    /// Finds out whether a silent host lives. Before its login there is nothing to ask again.
+    /// Finds out whether a silent host is alive. Before its login is complete, it has no question
+    /// to repeat.
     LivenessProbe { ask_at: Option<Instant> },
 }
 
@@ -157,13 +160,13 @@ impl Slot {
         }
     }
 
-    /// Whether nothing may be written behind the requests in flight, because there are none, or the
-    /// server has been at the first one for too long.
+    /// Whether nothing may be written after the requests in flight, because there are none, or
+    /// because the server has run the first one for too long.
     pub(in crate::pool) fn is_overdue(&self, now: Instant) -> bool {
         self.connection.head_since().is_none_or(|since| now.since(since) >= OVERDUE)
     }
 
-    /// Whether it has been in its reset for longer than a login takes: a call that can have another
+    /// Whether its reset has taken longer than a login takes, so that a call which can have another
     /// connection does not wait for it.
     pub(in crate::pool) fn is_slow_to_reset(&self, now: Instant) -> bool {
         self.connection.is_resetting() && self.is_silent(now, SLOW_RESET)
@@ -173,8 +176,8 @@ impl Slot {
         (self.host, self.address)
     }
 
-    /// Serving, with nothing in flight and no answer that is not settled yet: one read may bring
-    /// the answers to several requests, and the first of them may end this slot.
+    /// Serving, with nothing in flight, and with all answers settled. One read may bring the
+    /// answers to several requests, and the first of them may end this slot.
     pub(in crate::pool) fn is_idle(&self) -> bool {
         let serves = self.duty == Duty::Serving && self.cancelling.is_none();
         serves && !self.is_dropped && self.connection.is_idle() && !self.connection.has_events()
@@ -186,17 +189,17 @@ impl Slot {
         serves && self.cancelling.is_none()
     }
 
-    /// Whether a call would find it free.
+    /// Whether it is free for a call.
     pub(in crate::pool) fn is_available(&self) -> bool {
         self.takes_calls() && self.connection.is_vacant()
     }
 
-    /// Whether it is there to ask the host for its role.
+    /// Whether its duty is to ask the host for its role.
     pub(in crate::pool) fn asks_for(&self, host: HostId) -> bool {
         self.host == host && matches!(self.duty, Duty::Scouting { .. })
     }
 
-    /// Since when it is being reset, where calls wait for the end of that.
+    /// Since when it is being reset, if calls wait for the end of the reset.
     pub(in crate::pool) fn recovering_since(&self) -> Option<Instant> {
         let since = self.connection.head_since()?;
         (self.is_available() && !self.connection.is_at_hand()).then_some(since)
@@ -207,13 +210,13 @@ impl Slot {
         if self.is_idle() { self.connection.idle_since() } else { None }
     }
 
-    /// Whether its caller has left it in a state in which it can be handed on.
+    /// Whether its caller has left it in a state in which another caller may have it.
     pub(in crate::pool) fn is_at_rest(&self) -> bool {
         self.connection.is_vacant()
             && self.connection.transaction_status() == Some(TransactionStatus::Idle)
     }
 
-    /// Whether the server has been at the first request in flight for `bound` or longer.
+    /// Whether the server has run the first request in flight for `bound` or longer.
     pub(in crate::pool) fn is_silent(&self, now: Instant, bound: Duration) -> bool {
         self.connection.head_since().is_some_and(|since| now.since(since) >= bound)
     }
@@ -226,20 +229,20 @@ impl Slot {
         }
     }
 
-    /// Since when the server has owed a caller an answer, and has sent nothing.
+    /// Since when the server owes a caller an answer and has sent nothing.
     pub(in crate::pool) fn owes_since(&self) -> Option<Instant> {
         let works = matches!(self.duty, Duty::Serving | Duty::Leased { .. }) && !self.is_dropped;
         let asked = self.connection.head_since().filter(|_| works)?;
         Some(asked.max(self.heard_at))
     }
 
-    /// Since when the transaction of its lease is idle, and nothing of it runs.
+    /// Since when the transaction of its lease is idle, if nothing of it runs.
     pub(super) fn lease_idle_since(&self) -> Option<Instant> {
         let is_leased = matches!(self.duty, Duty::Leased { .. });
         self.lease_idle_since.filter(|_| is_leased && self.connection.is_vacant())
     }
 
-    /// Whether no session has been established yet.
+    /// Whether its session has not been established yet.
     pub(in crate::pool) fn is_joining(&self) -> bool {
         matches!(
             self.duty,
@@ -249,7 +252,7 @@ impl Slot {
         )
     }
 
-    /// Whether it is a liveness probe whose login or question has no answer yet.
+    /// Whether it is a liveness probe that has no answer to its login or question yet.
     pub(in crate::pool) fn is_unanswered_probe(&self) -> bool {
         match self.duty {
             Duty::LivenessProbe { ask_at: None } => true,
@@ -258,7 +261,7 @@ impl Slot {
         }
     }
 
-    /// Whether it counts against `poolSize`: probes of hosts that don't serve do not.
+    /// Whether it counts against `poolSize`. Probes of hosts that do not serve do not.
     pub(in crate::pool) fn counts(&self) -> bool {
         match self.duty {
             Duty::Serving | Duty::Revalidating { .. } | Duty::Leased { .. } => true,
@@ -283,8 +286,8 @@ impl Slot {
         self.host == host && is_known && self.address != address
     }
 
-    /// Whether a session that asks for its host does so in the place of an older one: at the same
-    /// address, or because the host's name no longer leads to that one.
+    /// Whether a session that asks for its host replaces an older one: it is at the same address,
+    /// or the host's name no longer leads to the older session's address.
     pub(in crate::pool) fn takes_over_from(&self, older: &Self) -> bool {
         let leads_to = |at: SocketAddr| match &self.route.lookup {
             Some(lookup) => lookup.contains(&at),
