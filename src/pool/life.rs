@@ -1,9 +1,9 @@
-//! Whether the pool is open, is being ended, or is no more.
+//! Whether the pool is open, is ending, or has ended.
 //!
 //! ```text
-//! Open ──end──▶ Ending: what runs is finished, what waits is served or refused
-//!                 ├──all is done──▶ Ended: every connection has been said goodbye to
-//!                 └──timeout──▶ overdue: what waits is refused, what runs is cancelled,
+//! Open ──end──▶ Ending: running calls finish, waiting calls are served or refused
+//!                 ├──all is done──▶ Ended: every connection has been sent a Terminate
+//!                 └──timeout──▶ overdue: waiting calls are refused, running calls are cancelled,
 //!                                        the rest is closed ──▶ Ended
 //! ```
 
@@ -14,9 +14,9 @@ use crate::base::{Instant, Mutation};
 /// How a pool is to be ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndOptions {
-    /// When running calls are cancelled; `None` waits for all of them.
+    /// When running calls are cancelled. `None` waits for all of them.
     pub timeout: Option<Duration>,
-    /// Calls without a connection are refused rather than served.
+    /// Calls without a connection are refused instead of served.
     pub refuse_waiting: bool,
 }
 
@@ -24,7 +24,7 @@ pub struct EndOptions {
 pub(super) enum Life {
     Open,
     Ending {
-        /// They wait for the last connection to be closed.
+        /// The requests that wait until the last connection is closed.
         requests: Vec<u32>,
         patience: Patience,
     },
@@ -43,7 +43,7 @@ pub(super) enum Patience {
 pub(super) enum End {
     Begins,
     IsUnderWay,
-    /// The pool has ended before.
+    /// The pool has already ended.
     IsOver,
 }
 
@@ -56,7 +56,7 @@ impl Life {
         matches!(self, Self::Ending { .. })
     }
 
-    /// The pool is over: all connections are closed after `end`.
+    /// Whether the pool has ended: all connections are closed after `end`.
     pub(super) const fn has_ended(&self) -> bool {
         matches!(self, Self::Ended)
     }
@@ -65,7 +65,7 @@ impl Life {
         matches!(self, Self::Ending { patience: Patience::Over { .. }, .. })
     }
 
-    /// A caller wants the pool to be ended, and waits for that as `request`.
+    /// A caller ends the pool, and waits for that with `request`.
     pub(super) fn end(&mut self, now: Instant, request: u32, timeout: Option<Duration>) -> End {
         match self {
             Self::Open => {
@@ -82,7 +82,7 @@ impl Life {
         }
     }
 
-    /// When running calls are cancelled; `None` waits for all of them.
+    /// When running calls are cancelled. `None` waits for all of them.
     pub(super) fn deadline(&self) -> Option<(Instant, &'static str)> {
         match self {
             Self::Ending { patience: Patience::Until(at), .. } => Some((*at, "end")),
@@ -102,7 +102,7 @@ impl Life {
         false
     }
 
-    /// All is done. Returns the requests that waited for that.
+    /// Everything is done. Returns the requests that waited for it.
     pub(super) fn finish(&mut self) -> Vec<u32> {
         match std::mem::replace(self, Self::Ended) {
             Self::Ending { requests, .. } => requests,
@@ -110,8 +110,8 @@ impl Life {
         }
     }
 
-    /// Until when a server may take for a cancel that begins now. At the end of the pool all calls
-    /// that share a connection share that time.
+    /// Until when a server may take for a cancel that begins now. At the end of the pool, all calls
+    /// that share a connection share this time.
     pub(super) fn grace_ends(&self, now: Instant, grace: Duration) -> Instant {
         let begins = match self {
             Self::Ending { patience: Patience::Over { since }, .. } => *since,

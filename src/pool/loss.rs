@@ -1,7 +1,7 @@
-//! Decides about a call whose connection is lost: facts go in, and nothing is changed here.
+//! Decides about a call whose connection is lost, from facts alone, and changes nothing.
 //!
-//! The call is sent again only if the server never began with it, or if its caller has declared
-//! that it changes nothing.
+//! The call is sent again only if the server never began to run it, or if its caller has declared
+//! it to be read-only.
 
 use crate::base::{Mutation, Outcome};
 use crate::connection::Begin;
@@ -12,21 +12,23 @@ pub(super) const MOST_LOSSES: u8 = 2;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Loss {
-    /// Whether it may have run, by what its connection knows.
+    /// Whether the call may have run, as far as its connection knows.
     pub(super) outcome: Outcome,
-    /// Its caller has seen no earlier answer on its connection.
+    /// The caller has seen no earlier answer on the connection.
     pub(super) is_free: bool,
-    /// Its caller has declared that it changes nothing.
+    /// The caller has declared the call to be read-only.
     pub(super) declared: bool,
-    /// It belongs to a transaction that the pool has begun, or begins with it.
+    /// The transaction that the pool has begun and to which the call belongs, or which begins with
+    /// the call.
     pub(super) begin: Option<Begin>,
     /// A request in flight may have committed that transaction.
     pub(super) may_have_committed: bool,
-    /// How often it was lost while it may have been running, including this time.
+    /// How often the call was lost while it may have been running, including this time.
     pub(super) losses: u8,
-    /// It waited in a pooler's own queue, and there is no time left to wait in the pool's.
+    /// The call waited in a pooler's own queue, and has no time left to wait in the pool's.
     pub(super) is_late: bool,
-    /// The server sent garbage, or ended the session at a time limit, and would do so again.
+    /// The server sent invalid messages, or ended the session at a time limit, and would do so
+    /// again.
     pub(super) would_recur: bool,
 }
 
@@ -47,7 +49,7 @@ pub(super) fn on_lost(loss: &Loss) -> Fate {
     }
     Fate::Fail(match loss.begin {
         Some(_) => in_transaction(loss.outcome, loss.may_have_committed),
-        // A call that changes nothing can't have been applied.
+        // A call that changes nothing can't have had an effect.
         None if loss.outcome == Outcome::Unknown && loss.declared => Outcome::NotCommitted,
         None => loss.outcome,
     })
@@ -89,7 +91,7 @@ mod tests {
             (unsent, Fate::SendAgain),
             (seen(unsent), fails(Outcome::NotSent)),
             (Loss { is_late: true, ..unsent }, fails(Outcome::NotSent)),
-            // What changes nothing.
+            // Calls that change nothing.
             (declared, Fate::SendAgain),
             (Loss { losses: MOST_LOSSES + 1, ..declared }, fails(Outcome::NotCommitted)),
             (Loss { would_recur: true, ..declared }, fails(Outcome::NotCommitted)),

@@ -72,7 +72,7 @@ pub struct Pool {
     metrics: Metrics,
 }
 
-/// What is made, and what is asked by callers.
+/// Creating a pool, and the requests of callers.
 impl Pool {
     /// `seed` is for jitter, and for the choice among hosts.
     pub fn new(config: Arc<Config>, seed: u64, now: Instant) -> Self {
@@ -90,17 +90,17 @@ impl Pool {
         self.calls.statements.insert(sql)
     }
 
-    /// A statement some of whose types come as their text.
+    /// A statement with some types whose values come as text.
     pub fn statement_verbatim(&mut self, sql: &str, verbatim: Verbatim) -> StatementId {
         self.calls.statements.insert_verbatim(sql, verbatim)
     }
 
-    /// The statement's number won't be used again by the caller.
+    /// The caller won't use the statement's number again.
     pub fn forget(&mut self, statement: StatementId) {
         self.calls.statements.forget(statement);
     }
 
-    /// The types of a statement's parameters, where a server has described them.
+    /// The types of a statement's parameters, if a server has described them.
     pub fn parameter_types(&self, statement: StatementId) -> Option<&[u32]> {
         self.calls.statements.parameter_types(statement)
     }
@@ -109,19 +109,19 @@ impl Pool {
         self.call(now, |calls, cx| calls.query(now, query, cx));
     }
 
-    /// The values of a request whose parameter types its caller was given.
+    /// The values of a request, for the parameter types that its caller was given.
     pub fn supply(&mut self, now: Instant, request: u32, params: Params) {
         self.call(now, |calls, cx| calls.supply(now, request, params, cx));
     }
 
-    /// Takes a connection for one caller. `TRANSACTION` says that it is only for one transaction.
+    /// Takes a connection for one caller. `TRANSACTION` says that it is for a single transaction.
     /// The answer names the lease.
     pub fn acquire(&mut self, now: Instant, request: u32, flags: QueryFlags) {
         self.call(now, |calls, cx| calls.acquire(now, request, flags, cx));
     }
 
-    /// Gives a lease back. Its connection serves again if it is at rest. `destroy` closes it in any
-    /// case, and fails the calls that run on it.
+    /// Releases a lease. Its connection serves again if its session is in a clean state. `destroy`
+    /// closes it in any case, and fails the calls that run on it.
     pub fn release(&mut self, now: Instant, lease: NonZeroU32, destroy: bool) {
         self.call(now, |calls, cx| match destroy {
             true => calls.destroy_lease(lease, cx),
@@ -129,25 +129,25 @@ impl Pool {
         });
     }
 
-    /// Bounds a request that was made with [`QueryFlags::CANCELLABLE`], from now to its answer.
-    /// `None` lifts the bound that the pool's options set.
+    /// Limits a request that was made with [`QueryFlags::CANCELLABLE`], from now to its answer.
+    /// `None` removes the limit that the pool's options have set.
     pub fn limit(&mut self, now: Instant, request: u32, after: Option<Duration>) {
         self.calls.requests.watches.limit(now, request, after);
     }
 
-    /// The caller of a request that was made with [`QueryFlags::CANCELLABLE`] does not want its
-    /// answer any more.
+    /// The caller of a request that was made with [`QueryFlags::CANCELLABLE`] no longer wants its
+    /// answer.
     pub fn cancel(&mut self, now: Instant, request: u32) {
         self.call(now, |calls, cx| calls.cancel_request(now, request, cx));
     }
 
-    /// The caller of a lease gives up all calls that run there or wait to run.
+    /// The caller of a lease gives up all calls that run on it or wait for it.
     pub fn cancel_lease(&mut self, now: Instant, lease: NonZeroU32) {
         self.call(now, |calls, cx| calls.cancel_all_of(now, lease, cx));
     }
 
     /// Answers the request once a host serves and `minIdle` connections are open, or when
-    /// `acquireTimeoutMs` are over.
+    /// `acquireTimeoutMs` have passed.
     pub fn ready(&mut self, now: Instant, request: u32) {
         match self.life.is_open() {
             true => self.call(now, |calls, cx| calls.ready(now, request, cx)),
@@ -155,7 +155,7 @@ impl Pool {
         }
     }
 
-    /// Takes no new work from now on; `request` is answered when all is done and closed.
+    /// Accepts no new work from now on. `request` is answered when everything is done and closed.
     pub fn end(&mut self, now: Instant, request: u32, options: EndOptions) {
         match self.life.end(now, request, options.timeout) {
             End::Begins => {
@@ -169,15 +169,15 @@ impl Pool {
         }
     }
 
-    /// Takes another list of hosts. Connections to hosts that are no longer in it are closed: idle
-    /// ones now, the others when their callers are done.
+    /// Takes another list of hosts. Connections to hosts that are no longer in the list are closed:
+    /// idle connections now, the others when their callers are done.
     pub fn set_hosts(&mut self, now: Instant, hosts: Vec<Host>) -> Result<(), Error> {
         if !self.life.is_open() {
             return Err(closed_pool());
         }
         self.call(now, |calls, cx| {
             let is_any_gone = calls.discover(cx, |it, cx| it.set_hosts(now, hosts, cx));
-            // Another list may be another cluster, where the same oids are other types.
+            // Another list may be another cluster, in which the same oids are other types.
             if is_any_gone {
                 calls.forget_types();
             }
@@ -185,7 +185,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Has `Calls` do something, and follows up on the consequences.
+    /// Lets `Calls` do something, and follows up on the consequences.
     fn call<T>(
         &mut self,
         now: Instant,
@@ -203,10 +203,10 @@ impl Pool {
     }
 }
 
-/// What drives it: sockets, time, and the end of the turn.
+/// What drives the pool: sockets, time, and the end of the turn.
 impl Pool {
-    /// The connection has reached this address; `Input::Connected` follows. Its look-up gave these
-    /// others as well, which have not failed so far.
+    /// The connection has reached this address. `Input::Connected` follows. Its look-up also gave
+    /// the `others`, which have not failed so far.
     pub fn reached(&mut self, id: ConnectionId, address: SocketAddr, others: Vec<SocketAddr>) {
         let (calls, mut cx) = self.calls();
         calls.discover(&mut cx, |it, cx| it.reached(id, address, others, cx));
@@ -229,7 +229,7 @@ impl Pool {
         calls.hear(now, id, input, &mut cx);
     }
 
-    /// The connection of a CancelRequest has ended; `reached` if the server closed it.
+    /// The connection of a CancelRequest has ended. `reached` is true if the server closed it.
     pub fn cancel_ended(&mut self, now: Instant, id: ConnectionId, reached: bool) {
         self.call(now, |calls, cx| calls.end_cancel(now, id, reached, cx));
     }
@@ -246,8 +246,8 @@ impl Pool {
         calls.discover(cx, |it, cx| it.watch_silence(now, cx));
         cx.connections.drop_unreset(now, cx.config.liveness_check);
         calls.follow_up(now, cx);
-        // A connection that became free while the loop was blocked serves a call whose deadline
-        // passed in that time.
+        // A connection may have become free while the loop was blocked. It serves a call whose
+        // deadline passed in that time.
         calls.dispatch(now, cx);
         calls.expire_waiting(now, cx);
         calls.handle_cancel_timeouts(now, cx);
@@ -260,8 +260,8 @@ impl Pool {
         calls.follow_up(now, cx);
     }
 
-    /// The end of a turn: serves the queue, looks for hosts, and closes connections that are no
-    /// longer needed.
+    /// The end of a turn: sends the queued calls, looks for hosts, and closes connections that are
+    /// no longer needed.
     pub fn flush(&mut self, now: Instant) {
         let (calls, mut cx) = self.calls();
         let cx = &mut cx;
@@ -352,9 +352,9 @@ impl Pool {
     }
 }
 
-/// Questions of the reactor, which decide when it reads and for how long it waits.
+/// Questions of the reactor, whose answers decide when it reads and how long it waits.
 impl Pool {
-    /// Whether callers wait only for servers to answer, so that a short delay makes no difference.
+    /// Whether callers only wait for servers to answer, so that a short delay makes no difference.
     pub fn is_at_ease(&self) -> bool {
         self.calls.requests.waiting.is_empty() && self.discovery.cluster.topology().is_served()
     }
@@ -365,51 +365,51 @@ impl Pool {
         calls.discover(&mut cx, |it, cx| it.wants_connections(cx))
     }
 
-    /// Whether a caller waits for something, so that the process must not end by itself.
+    /// Whether a caller waits for something, so that the process must not exit by itself.
     pub fn keeps_loop_alive(&self) -> bool {
         let is_held_open = !self.config.allow_exit_on_idle && !self.connections.is_empty();
         let is_awaited = self.calls.is_any_waiting_until_ready();
         !self.calls.are_over() || is_awaited || self.life.is_ending() || is_held_open
     }
 
-    /// A guess of how many more bytes of rows will come on a connection at least, by earlier
+    /// At least how many more bytes of rows will come on a connection: an estimate by earlier
     /// answers of the same statement.
     pub fn expected_rest(&self, id: ConnectionId) -> usize {
         self.calls.expected_rest(id, &self.connections)
     }
 
-    /// Whether the next bytes there begin an answer to more than a bare Sync.
+    /// Whether the next bytes begin an answer to more than a bare Sync.
     pub fn is_between_answers(&self, id: ConnectionId) -> bool {
         self.connections.get(id).is_some_and(|slot| slot.connection.is_between_answers())
     }
 
-    /// Whether a server has something to answer there.
+    /// Whether the server owes an answer on the connection.
     pub fn waits_for(&self, id: ConnectionId) -> bool {
         self.connections.get(id).is_some_and(|slot| slot.connection.depth() > 0)
     }
 
-    /// Which answers are worth reading together on a connection to which all was written. The guess
-    /// is by earlier answers of the same statement, and counts rows only if those answers came
-    /// within such a time.
+    /// Which answers are worth reading together on a connection on which everything was written.
+    /// This is an estimate by earlier answers of the same statement. It counts rows only if those
+    /// answers came within `within`.
     pub fn awaited(&mut self, id: ConnectionId, within: Duration) -> Awaited {
         let (calls, mut cx) = self.calls();
         calls.awaited(id, within, &mut cx)
     }
 
-    /// A guess of how many bytes the next answers will take that are worth reading together, on a
-    /// connection that is kept at work because as many follow soon. 0 if each answer is worth
-    /// reading by itself.
+    /// How many bytes of the next answers are worth reading together, on a connection that is kept
+    /// busy because as many follow soon. 0 if each answer is worth reading by itself. This is an
+    /// estimate.
     pub fn heard_together(&self, id: ConnectionId) -> usize {
         self.calls.heard_together(id, &self.connections)
     }
 
-    /// How many messages have come there since the last call of this that are much more work than
-    /// their size suggests.
+    /// How many messages have come on the connection since the last call of this function that take
+    /// much more work than their size suggests.
     pub fn take_laborious(&mut self, id: ConnectionId) -> usize {
         self.connections.get_mut(id).map_or(0, |slot| slot.connection.take_laborious())
     }
 
-    /// The server of the connection shares so many cores with this process, and the loop can wait
+    /// The server of the connection shares `cores` cores with this process, and the loop can wait
     /// for several of its answers at once ([`Self::heard_together`]).
     pub fn shares_cores(&mut self, id: ConnectionId, cores: usize) {
         if let Some(slot) = self.connections.get_mut(id) {
@@ -417,7 +417,7 @@ impl Pool {
         }
     }
 
-    /// The pool is over: all connections are closed after [`end`](Self::end).
+    /// Whether the pool has ended: all connections are closed after [`end`](Self::end).
     pub fn has_ended(&self) -> bool {
         self.life.has_ended()
     }
@@ -436,7 +436,7 @@ impl Pool {
         }
     }
 
-    /// What the pool has done so far.
+    /// The cumulative counts of the pool.
     pub fn metrics(&self) -> Snapshot {
         let views = self.discovery.cluster.topology().views();
         self.metrics.read(views.into_iter().map(|(id, _)| id))
@@ -453,7 +453,7 @@ impl Pool {
         self.connections.get(connection).map(|slot| &*slot.target)
     }
 
-    /// Whether the lease still has a connection, or a claim to another one.
+    /// Whether the lease still has a connection, or is entitled to another one.
     pub fn lease_is_alive(&self, lease: NonZeroU32) -> bool {
         self.calls.leases.get(lease).is_some_and(Lease::is_alive)
     }
@@ -464,16 +464,16 @@ impl Pool {
         self.calls.lease_is_in_own_transaction(lease, &self.connections)
     }
 
-    /// The port of hosts that name none.
+    /// The port of hosts that do not name one.
     pub fn default_port(&self) -> u16 {
         self.config.port
     }
 }
 
-/// What the simulation checks.
+/// Checks for the simulation.
 #[cfg(feature = "sim")]
 impl Pool {
-    /// Checks the invariants, and says which one is broken. Call it at the end of a turn.
+    /// Checks the invariants, and says which of them is broken. Call it at the end of a turn.
     pub fn audit(&mut self, now: Instant) -> Result<(), String> {
         let (calls, mut cx) = self.calls();
         calls.audit(now, &mut cx)
@@ -495,7 +495,8 @@ impl Pool {
         self.calls.in_line()
     }
 
-    /// What is kept of calls and leases when all of them are over, beside `remembered` statements.
+    /// What is still kept of calls and leases when all of them are over, in addition to
+    /// `remembered` statements.
     pub fn audit_rest(&self, remembered: usize) -> Result<(), String> {
         self.calls.audit_rest(remembered)
     }

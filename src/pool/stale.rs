@@ -4,11 +4,11 @@
 use crate::base::Error;
 use crate::connection::Remedy;
 
-/// The hint if a transaction prevents preparing the statement anew.
+/// The hint if a transaction prevents the pool from preparing the statement again.
 const STALE_PLAN: &str = "the statement was prepared before its tables or types changed; it is prepared anew when the \
                           transaction is repeated";
-/// The hint on a dedicated connection, if requests behind the statement have run and the statement
-/// would come after them.
+/// The hint on a dedicated connection, if requests after the statement have run, so that the
+/// statement would now run after them.
 const OUTRUN: &str = "the statement was prepared before its tables or types changed, and has not run, as statements that \
                       were asked behind it have; it is prepared anew when it is repeated";
 /// The hint if the error may as well be the caller's own.
@@ -19,7 +19,7 @@ const STRANGE_SESSION: &str = "the session has dropped its prepared statements, 
                                session in its place (behind PgBouncer in transaction mode, set statementCacheSize: 0); \
                                the statement is prepared anew when it, or its transaction, is repeated";
 
-/// `js/api/errors.cjs` knows these hints, and that it may help to repeat what has them.
+/// `js/api/errors.cjs` knows these hints, and that repeating a statement with such a hint may help.
 pub(super) fn explain_staleness(error: Error, remedy: Remedy, is_outrun: bool) -> Error {
     match error.code() {
         _ if remedy == Remedy::DescribeFirst => error.with_hint_in_front(PERHAPS_STALE),

@@ -1,9 +1,9 @@
-//! Decides about a call that a server has answered: facts go in, a ruling comes out, and nothing is
-//! changed here.
+//! Decides about a call that a server has answered, from facts alone, and changes nothing.
 //!
-//! A call is sent again only where it is certain that it had no effect: it ran behind a barrier
-//! that showed the fence (a write was refused there, a read is thrown away), or the server refused
-//! it for its role. Once a caller has seen an answer on a connection of its own, the caller's code
+//! A call is sent again only if it certainly had no effect. Either it ran after a barrier that
+//! showed the fence (then the server refused a write, and the answer of a read is discarded), or
+//! the server refused it because of its role. Once a caller has seen an answer on a connection of
+//! its own, the caller's code must decide what to run again.
 //! must decide what to run again.
 
 use std::num::NonZeroU32;
@@ -23,9 +23,9 @@ use crate::protocol::backend::TransactionStatus;
 pub(super) enum Verdict {
     Deliver(Result<Response, Error>),
     SendAgain,
-    /// Send it again on the same connection, which is the caller's.
+    /// Send the call again on the same connection, which belongs to the caller.
     Resume(NonZeroU32),
-    /// Its statement was described, or its check has passed; nothing has run.
+    /// The statement was described, or its check has passed. Nothing has run.
     Described(Option<Arc<Description>>),
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Verdict {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum On {
     Pooled,
-    /// `seen`: its caller has seen an answer on it. `between`: the pool has no transaction open on
+    /// `seen`: the caller has seen an answer on it. `between`: the pool has no open transaction on
     /// it.
     Leased {
         lease: NonZeroU32,
@@ -47,43 +47,43 @@ pub(super) enum On {
 pub(super) struct Facts {
     pub(super) mode: TargetSessionAttrs,
     pub(super) on: On,
-    /// It belongs to a transaction that the pool begins.
+    /// The transaction that the pool begins and to which the call belongs.
     pub(super) begin: Option<Begin>,
-    /// Its caller has declared that it changes nothing.
+    /// The caller has declared the call to be read-only.
     pub(super) declared: bool,
     /// By its text: its possible effect, whether it is known to only read, and whether it may have
     /// an effect although its transaction has none.
     pub(super) effect: Effect,
     pub(super) is_plain_read: bool,
     pub(super) may_leave_transaction: bool,
-    /// The role that the server reported in front of the call, and behind it.
+    /// The role that the server reported before the call, and after it.
     pub(super) role_before: Option<Role>,
     pub(super) role_after: Option<Role>,
     /// The session's caller may have changed that role.
     pub(super) role_is_own: bool,
     pub(super) status_before: TransactionStatus,
     pub(super) status: TransactionStatus,
-    /// The host is in the list, and another one serves.
+    /// The host is in the list, and another host serves.
     pub(super) is_replaced: bool,
-    /// It may be sent once more because of something that was not known when it was sent.
+    /// The call may be sent again because of something that was not known when it was sent.
     pub(super) has_tries: bool,
-    /// It may be sent again for longer, if it runs in the transaction that describes it.
+    /// The call may be sent again for longer, if it runs in the transaction that describes it.
     pub(super) can_be_held: bool,
-    /// Nothing stands behind it on its connection, and nothing did.
+    /// No other request was sent after it on its connection.
     pub(super) is_last: bool,
 }
 
-/// A verdict, and what it changes.
+/// A verdict, and the changes that follow from it.
 #[derive(Debug)]
 pub(super) struct Ruling {
     pub(super) verdict: Verdict,
-    /// This counts as one of the times that the call may be sent once more.
+    /// Counts as one of the times that the call may be sent again.
     pub(super) counts: bool,
-    /// Whether its statement is described first from now on.
+    /// Whether the statement is described first from now on.
     pub(super) description: Option<DescriptionState>,
-    /// Of the transaction that has begun, nothing but its end may be sent.
+    /// Only the end of the transaction that has begun may be sent.
     pub(super) leaves_unended: bool,
-    /// The descriptions of its statement may be outdated.
+    /// The statement's descriptions may be outdated.
     pub(super) invalidates: bool,
 }
 
@@ -120,28 +120,28 @@ impl Facts {
         matches!(self.on, On::Leased { .. })
     }
 
-    /// Whether its caller has seen no earlier answer on its connection.
+    /// Whether the caller has seen no earlier answer on its connection.
     fn is_free(&self) -> bool {
         matches!(self.on, On::Pooled | On::Leased { seen: false, .. })
     }
 
-    /// Its transaction is open: whatever it has done is not committed.
+    /// Whether the transaction is open, so that nothing it has done is committed.
     fn is_open(&self) -> bool {
         self.status != TransactionStatus::Idle && !self.may_leave_transaction
     }
 
-    /// Whether it has begun that transaction itself. An autocommit call that does so is refused, on
-    /// every host.
+    /// Whether the call itself has begun that transaction. An autocommit call that does so is
+    /// refused, on every host.
     fn opens(&self) -> bool {
         let began = self.is_open() && self.status_before == TransactionStatus::Idle;
         let is_own = self.is_leased() && self.begin.is_none();
         began && is_own && !Mutation::GoOnAcrossFence.is_on()
     }
 
-    /// Whether its transaction began behind the fence. Nothing of the transaction is committed yet,
-    /// unless its first text commits and begins another one, and its caller has seen no answer of
-    /// it. Its later reads would be stale, and it stays read-only when the fence is lifted; but it
-    /// may have made the session read-only itself.
+    /// Whether the call's transaction began after the fence. Nothing of the transaction is
+    /// committed yet, unless its first text commits and begins another one, and the caller has seen
+    /// no answer of it. Its later reads would be stale, and it stays read-only when the fence is
+    /// lifted. But the transaction may have made the session read-only itself.
     fn begins_across_fence(&self) -> bool {
         let is_unfit = self.is_unfit(self.role_before) || self.is_unfit(self.role_after);
         self.begin.is_some()
@@ -152,7 +152,7 @@ impl Facts {
             && !Mutation::GoOnAcrossFence.is_on()
     }
 
-    /// Whether it stands between the transactions of a caller's session, or begins one.
+    /// Whether the call is between the transactions of a caller's session, or begins one.
     fn is_first(&self) -> bool {
         match (self.begin, self.on) {
             (None, _) => self.status == TransactionStatus::Idle || self.opens(),
@@ -164,9 +164,9 @@ impl Facts {
         }
     }
 
-    /// The worth of the answer: of a host that takes no writes any more, and, for a caller with a
-    /// connection of its own, of a host that another one has replaced. A caller that changed the
-    /// role of its session may have made it read-only itself.
+    /// The worth of the answer from a host that takes no writes any more. For a caller with a
+    /// connection of its own, also the worth of the answer from a host that another host has
+    /// replaced. A caller that changed the role of its session may have made it read-only itself.
     fn worth(&self, answer: &Answer) -> (Worth, Worth) {
         let answered = Answered {
             answer,
@@ -203,7 +203,7 @@ pub(super) fn rule(facts: &Facts, answer: Answer) -> Ruling {
         return Verdict::SendAgain.into();
     }
     if is_free && facts.has_tries {
-        // The server has refused to report its role, for whatever reason: a read can be sent again.
+        // The server has refused to report its role, for whatever reason. A read can be sent again.
         let is_role_unknown = facts.role_before.is_none() && facts.begin.is_none();
         if (is_role_unknown && facts.is_plain_read) || facts.begins_across_fence() {
             return Ruling::send_once_more();
@@ -213,7 +213,7 @@ pub(super) fn rule(facts: &Facts, answer: Answer) -> Ruling {
     let unfit = |outcome| Ruling::from(unfit_host(facts.mode, outcome));
     let begins = facts.begin.is_some();
     match answer {
-        // Nothing but BEGIN has run yet.
+        // Only BEGIN has run so far.
         Answer::Described { .. } if is_stale && begins => {
             Ruling { leaves_unended: true, ..unfit(Outcome::NotCommitted) }
         }
@@ -239,8 +239,8 @@ pub(super) fn rule(facts: &Facts, answer: Answer) -> Ruling {
 fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
     let had_no_effect = error.outcome() == Some(Outcome::NotCommitted);
     if facts.is_free() && had_no_effect {
-        // A query that conflicts with a standby's replay (PostgreSQL manual, 27.4.2) may pass there
-        // later, or elsewhere.
+        // A query that conflicts with a standby's replay (PostgreSQL manual, 27.4.2) may succeed
+        // there later, or on another host.
         let is_conflict = error.kind() == ErrorKind::SerializationFailure
             && facts.role_after == Some(Role::Standby)
             && !facts.is_leased();
@@ -252,7 +252,7 @@ fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
             if facts.is_unfit(facts.role_after) {
                 return Verdict::SendAgain.into();
             }
-            // A fence that was lifted at once, or one that the server does not report: the next
+            // A fence that was lifted at once, or one that the server does not report. The next
             // barrier shows which.
             if facts.mode == TargetSessionAttrs::ReadWrite && facts.has_tries {
                 return Ruling::send_once_more();
@@ -278,7 +278,7 @@ fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
             ..verdict.into()
         };
         match facts.on {
-            // Outside of a transaction, with no request behind it that would now run before it.
+            // Outside a transaction, and no later request was sent that would now run before it.
             On::Leased { seen: true, lease, .. } if is_idle && facts.is_last => {
                 return ruling(Verdict::Resume(lease));
             }
@@ -321,7 +321,7 @@ mod tests {
         can_be_held: false,
         is_last: true,
     };
-    /// An unknown function.
+    /// A call of an unknown function.
     const CALL: Facts = Facts { effect: Effect::Possible, is_plain_read: false, ..READ };
 
     fn leased(seen: bool, facts: Facts) -> Facts {
@@ -355,7 +355,7 @@ mod tests {
         Answer::Refused { error: error.with_outcome(Outcome::NotCommitted), remedy }
     }
 
-    /// In a word: the delivered answer, or another action.
+    /// The action in one word, or the delivered answer.
     fn of(facts: Facts, answer: Answer) -> String {
         let Ruling { verdict, counts, description, leaves_unended, invalidates } =
             rule(&facts, answer);
@@ -402,14 +402,14 @@ mod tests {
                 Answer::Completed { results: vec![], unreplicated: true },
                 "HYPERION_NOT_REPLICATED unknown",
             ),
-            // Behind a fence: what reads is asked again, and what may have done anything is not.
+            // After a fence: reads are sent again, but calls that may have had an effect are not.
             (fenced(READ), rows(), "again"),
             (fenced(CALL), rows(), &uncertain),
             (fenced(Facts { declared: true, ..CALL }), rows(), "again"),
             (fenced(CALL), done("INSERT 0 1"), "result"),
             (fenced(CALL), error("25006", Remedy::Nothing), "again"),
             (any(fenced(READ)), rows(), "result"),
-            // It was lifted in between.
+            // The fence was lifted in between.
             (Facts { role_before: FENCED, ..CALL }, rows(), "result"),
             (CALL, error("25006", Remedy::Nothing), again_once),
             (spent(CALL), error("25006", Remedy::Nothing), "25006 not-committed"),
@@ -423,7 +423,7 @@ mod tests {
             (fenced(leased(true, Facts { role_is_own: true, ..READ })), rows(), "result"),
             (replaced, rows(), &stale),
             (Facts { role_is_own: true, ..replaced }, rows(), &stale),
-            // A transaction that a statement of its own begins there, or that is open.
+            // A transaction that the caller's own statement begins there, or that is open.
             (fenced(raw_begin), done("BEGIN"), &stale),
             (raw_begin, done("BEGIN"), "result"),
             (
@@ -440,7 +440,7 @@ mod tests {
                 &format!("{stale} unended"),
             ),
             (leased(true, begun), rows(), "result"),
-            // Its first text commits, and begins another one.
+            // Its first text commits, and begins another transaction.
             (
                 fenced(leased(false, Facts { may_leave_transaction: true, ..begun })),
                 done("INSERT 0 1"),
@@ -452,7 +452,7 @@ mod tests {
                 error("40001", Remedy::Nothing),
                 again_once,
             ),
-            // The description of the statement holds no longer.
+            // The statement's description is no longer valid.
             (READ, error("42P18", describe), "again counts describes"),
             (READ, error("0A000", anew), again_once),
             (spent(READ), error("0A000", anew), "0A000 not-committed"),

@@ -1,5 +1,5 @@
-//! The worth of an answer from a host that does not serve any more: it may be stale, so it is not
-//! handed out if withholding it does no harm.
+//! The worth of an answer from a host that no longer serves. The answer may be stale, so it is not
+//! delivered if withholding it does no harm.
 
 use crate::base::{Error, ErrorClass, Mutation, Outcome};
 use crate::config::TargetSessionAttrs;
@@ -7,13 +7,13 @@ use crate::connection::{Answer, Effect};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Worth {
-    /// The request certainly had no effect: the answer is thrown away, and the request may be sent
+    /// The request certainly had no effect. The answer is discarded, and the request may be sent
     /// again.
     Nothing,
-    /// The answer may be stale, and the request may have had an effect: it is neither handed out
-    /// nor sent again.
+    /// The answer may be stale, and the request may have had an effect. The answer is not
+    /// delivered, and the request is not sent again.
     Uncertain,
-    /// The request had an effect, or the host serves again: the answer is handed out.
+    /// The request had an effect, or the host serves again. The answer is delivered.
     Stands,
 }
 
@@ -21,13 +21,14 @@ pub(super) enum Worth {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answered<'a> {
     pub(super) answer: &'a Answer,
-    /// By the text.
+    /// The statement's effect, by its text.
     pub(super) effect: Effect,
-    /// Its caller has declared that it changes nothing.
+    /// The caller has declared the request to be read-only.
     pub(super) declared: bool,
-    /// Its transaction is open: whatever it has done is not committed.
+    /// The transaction is open, so nothing it has done is committed.
     pub(super) is_open: bool,
-    /// It has begun that transaction: whatever the transaction reads may be stale.
+    /// The request itself has begun that transaction, so everything that the transaction reads may
+    /// be stale.
     pub(super) opens: bool,
 }
 
@@ -63,8 +64,9 @@ const NEUTRAL: [&str; 27] = [
     "UNLISTEN",
 ];
 
-/// `fits_again`: the server has reported so behind the answer. Then the fence was lifted before the
-/// answer, so that a write was not refused, or the host has become the primary again.
+/// `fits_again`: the server has reported after the answer that it has the required role. Then
+/// either the fence was lifted before the answer, so that a write was not refused, or the host has
+/// become the primary again.
 pub(super) fn worth(answered: Answered<'_>, fits_again: bool) -> Worth {
     let Answered { answer, effect, declared, is_open, opens } = answered;
     match answer {
@@ -86,9 +88,9 @@ pub(super) fn worth(answered: Answered<'_>, fits_again: bool) -> Worth {
             match effect {
                 _ if writes => Worth::Stands,
                 Effect::Certain => Worth::Stands,
-                // It has no rows that could be stale.
+                // The answer has no rows that could be stale.
                 _ if !has_rows => Worth::Stands,
-                // Uncommitted changes go with their transaction.
+                // Uncommitted changes are lost with their transaction.
                 _ if is_open && reads => Worth::Nothing,
                 _ if is_open => Worth::Stands,
                 _ => Worth::Uncertain,

@@ -1,9 +1,10 @@
-//! The host that gets a query, among those that serve, and the host that gets the next connection.
+//! The host that gets a query, among the hosts that serve, and the host that gets the next
+//! connection.
 //!
-//! A query never waits for the host of its choice while a connection to another one is idle.
-//! Connections go to the host with the fewest, and nothing is reshuffled when a host comes or goes.
-//! The pool opens the connections that are missing, and `rebalancing` moves one connection at a
-//! time to a host that came back.
+//! A query never waits for its preferred host while a connection to another host is idle. New
+//! connections go to the host with the fewest. When a host comes or goes, the other connections
+//! stay: the pool opens the missing connections, and `rebalancing` moves one connection at a time
+//! to a host that has come back.
 
 use std::time::Duration;
 
@@ -12,19 +13,19 @@ use crate::config::LoadBalance;
 use crate::pool::ConnectionId;
 use crate::pool::connections::{Connections, Load};
 
-/// A host counts as near as the nearest one where its round trip is at most half as long again, or
-/// longer by no more than this.
+/// A host counts as near if its round trip is at most half as long again as that of the nearest
+/// host, or longer by no more than this.
 const NEAR_MARGIN: Duration = Duration::from_micros(200);
 
-/// A host that serves, and what the pool has there.
+/// A host that serves, and how many connections the pool has to it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::pool) struct Candidate {
     pub(in crate::pool) host: HostId,
     pub(in crate::pool) rank: Rank,
     pub(in crate::pool) idle: Option<ConnectionId>,
-    /// Connections at work.
+    /// How many connections are busy.
     pub(in crate::pool) busy: usize,
-    /// Connections that count against `poolSize`, and logins under way.
+    /// How many connections count against `poolSize`, including logins that have begun.
     pub(in crate::pool) open: usize,
 }
 
@@ -47,7 +48,7 @@ pub(in crate::pool) fn survey(
     }
 }
 
-/// A host that was never measured may be the nearest: it gets a query, and is measured by that.
+/// A host that was never measured may be the nearest. It gets a query, which measures it.
 fn prefer_the_nearest(topology: &Topology, candidates: &mut [Candidate]) {
     let round_trip = |c: &Candidate| topology.round_trip(c.host).unwrap_or_default();
     let preferred = candidates.iter().filter(|c| c.rank == Rank::Preferred);
@@ -65,8 +66,8 @@ fn prefer_the_nearest(topology: &Topology, candidates: &mut [Candidate]) {
     }
 }
 
-/// An idle connection to the host that the option `loadBalance` prefers. Calls go out in few
-/// batches: a random choice might leave a host out. `draw` gives a number below its argument.
+/// An idle connection to the host that the option `loadBalance` prefers. Calls are sent in few
+/// batches, so a random choice might leave a host out. `draw` returns a number below its argument.
 pub(super) fn choose(
     candidates: &[Candidate],
     bursting: bool,

@@ -7,25 +7,25 @@ use super::sharing::{joins_batch, may_share};
 use crate::base::Instant;
 use crate::pool::{Call, ConnectionId};
 
-/// So many calls in a row go to the same busy connection, where they are so quick that waiting for
+/// This many calls in a row go to the same busy connection if they are so quick that waiting for
 /// all of them costs less than waking one more server process and writing to one more socket.
 const RUN: usize = 32;
 
-/// Remembers where the call before went.
+/// Remembers where the previous call went.
 pub(in crate::pool) struct Batches {
     bursting: bool,
-    /// Where the last call went, and how many more may go there.
+    /// Where the last call went, and how many more calls may go there.
     last: Option<(ConnectionId, usize)>,
 }
 
-/// Where a call goes.
+/// The connection for a call.
 pub(in crate::pool) struct Place {
     pub(in crate::pool) on: ConnectionId,
-    /// The call wants the connection for itself.
+    /// Whether the call wants the connection for itself.
     pub(in crate::pool) exclusive: bool,
-    /// The call may share it.
+    /// Whether the call may share the connection.
     pub(in crate::pool) quick: bool,
-    /// Whether the connection is kept at work; `None` where that is as it was.
+    /// Whether the connection is kept busy. `None` leaves this as it was.
     pub(in crate::pool) kept_at_work: Option<bool>,
 }
 
@@ -34,14 +34,14 @@ impl Batches {
         Self { bursting: is_burst(view), last: None }
     }
 
-    /// Where the next call goes. `None` where no connection takes it.
+    /// Where the next call goes. `None` if no connection takes it.
     pub(in crate::pool) fn place(
         &mut self,
         now: Instant,
         call: &Call,
         view: &mut View<'_>,
     ) -> Option<Place> {
-        // Who takes a connection, or has lost one, wants it for itself.
+        // A caller that takes a connection, or has lost one, wants the connection for itself.
         let exclusive = call.statement.is_none() || call.lease.is_some();
         let quick = may_share(call, view);
         let share = quick && !exclusive;

@@ -29,16 +29,16 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::connection::Statements;
 
-/// What a choice is made from.
+/// What a choice is based on.
 pub(super) struct View<'a> {
-    /// They count themselves anew when they are asked.
+    /// They update their counters when they are asked.
     pub(super) connections: &'a mut Connections,
-    /// It draws among equals.
+    /// Draws among equal hosts.
     pub(super) cluster: &'a mut Cluster,
     pub(super) config: &'a Config,
     pub(super) requests: &'a Requests,
     pub(super) leases: &'a Leases,
     pub(super) statements: &'a Statements,
-    /// Scratch, for as long as a choice takes.
+    /// Scratch memory for one choice.
     pub(super) candidates: &'a mut Vec<Candidate>,
 }

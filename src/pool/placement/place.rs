@@ -8,8 +8,8 @@ use crate::cluster::HostId;
 use crate::pool::ConnectionId;
 use crate::pool::connections::Connections;
 
-/// An idle connection, else one where the call goes behind others: those of other callers only if
-/// it may share.
+/// An idle connection, or otherwise one on which the call is sent after others. Other callers'
+/// calls come before it only if the call may share.
 pub(in crate::pool) fn place(
     now: Instant,
     share: bool,
@@ -28,8 +28,8 @@ pub(in crate::pool) fn place(
     idle.or_else(|| place_behind(now, serves, share, connections))
 }
 
-/// A connection of such a host that is being reset or asked something, where none is idle, else the
-/// least busy one that may be shared.
+/// If no connection is idle: a connection to such a host that is being reset or asked something, or
+/// otherwise the least busy connection that may be shared.
 fn place_behind(
     now: Instant,
     serves: impl Fn(HostId) -> bool,

@@ -1,18 +1,18 @@
-//! Whether a call may go behind others on the same connection.
+//! Whether a call may be sent after others on the same connection.
 //!
-//! A call gets a connection of its own where one is idle. Once every connection is busy, autocommit
-//! calls are pipelined behind others, with care: a request that was written can't be taken back, so
-//! that one slow neighbour would hold up all behind it, and a neighbour that waits for a lock might
-//! wait for somebody who in turn waits for a call behind it. So a call shares a connection only
-//! - where it and all that is in flight there have been quick lately, and the one at work has not
-//!   been at it for long, and
-//! - if it does nothing but read, as far as its text can show, so that it waits for nobody's lock
-//!   on a row; what gets stuck all the same is overtaken (`stuck`).
+//! A call gets a connection of its own if one is idle. Once every connection is busy, autocommit
+//! calls are pipelined, with care. A request that was written can't be taken back, so a single slow
+//! request delays all requests after it. And a request that waits for a lock might wait for a
+//! caller who in turn waits for a call after it. So a call shares a connection only if
+//! - the call and all requests in flight there have been quick lately, and the running request has
+//!   not run for long, and
+//! - the call only reads, as far as its text can show, so that it waits for no row lock. If it gets
+//!   stuck nevertheless, it is overtaken (`stuck`).
 //!
-//! With `pipelining: 'all'` it may be any statement that can't commit half-way: should a
-//! CancelRequest for a neighbour hit it, it is known to have had no effect and is sent again
-//! (`calls::cancel`). While a transaction of this pool is open it has to be one that answers as
-//! SELECT. With `'off'` no call shares a connection.
+//! With `pipelining: 'all'` it may be any statement that can't commit halfway: if a CancelRequest
+//! for another call hits it, it certainly had no effect and is sent again (`calls::cancel`). While
+//! a transaction of this pool is open, the statement's command tag must be that of a SELECT. With
+//! `'off'` no call shares a connection.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ use crate::cluster::Primary;
 use crate::config::Pipelining;
 use crate::pool::{Call, ConnectionId, Slot};
 
-/// Requests and barriers in flight on one connection.
+/// The most requests and barriers in flight on one connection.
 pub(super) const DEEPEST_PIPELINE: usize = 64;
-/// A statement whose mean is below this is quick.
+/// A statement with a shorter mean is quick.
 const QUICK: Duration = Duration::from_millis(5);
-/// What stands in the pipeline of a connection that was idle before its first request.
+/// The length of the pipeline when a connection that was idle has got its first request.
 pub(in crate::pool) const BARRIER_AND_ONE: usize = 2;
 const QUICK_FOR_RUN: Duration = Duration::from_micros(500);
 
@@ -52,8 +52,8 @@ pub(in crate::pool) fn may_share(call: &Call, view: &View<'_>) -> bool {
     })
 }
 
-/// Whether a call may go where the one before it went in this turn: unless there is a burst, only
-/// behind others, so that every connection is at work before any has more to do.
+/// Whether a call may go where the previous call of this turn went. Unless there is a burst, it may
+/// do so only on a busy connection, so that every connection is busy before any gets more calls.
 pub(super) fn joins_batch(
     now: Instant,
     id: ConnectionId,
@@ -72,8 +72,8 @@ pub(super) fn joins_batch(
     quick && view.connections.get(id).is_some_and(|slot| slot.takes_calls() && shared(slot))
 }
 
-/// Whether a call may go back to the connection that has described its statement, which is idle, or
-/// is shared by calls that are as `quick`.
+/// Whether a call may go back to the connection that has described its statement. The connection
+/// must be idle, or shared by calls that are as `quick`.
 pub(in crate::pool) fn may_stay(
     now: Instant,
     id: ConnectionId,
@@ -95,7 +95,7 @@ fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
 }
 
 fn may_be_joined(now: Instant, slot: &Slot) -> bool {
-    // What stands behind a reset must not have anything behind it before the session is known to be
+    // After a request that follows a reset, nothing may be sent before the session is known to be
     // clean.
     slot.quick && slot.connection.is_clean() && !slot.is_overdue(now)
 }

@@ -1,10 +1,10 @@
-//! Reads behind a call that does not answer.
+//! Reads that wait after a call that does not answer.
 
 use super::View;
 use crate::base::Key;
 use crate::pool::{Call, ConnectionId};
 
-/// The reads behind the first request of a connection, which would go elsewhere.
+/// The reads after the first request of a connection that could go elsewhere.
 pub(in crate::pool) fn stuck_behind(id: ConnectionId, view: &View<'_>) -> Vec<Key<Call>> {
     let behind = view.connections.get(id).into_iter().flat_map(|slot| slot.connection.requests());
     let moves = |key: &Key<Call>| {
