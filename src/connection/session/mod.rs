@@ -1,12 +1,9 @@
 //! The session after a finished login.
 //!
-//! Owns: the pipeline of requests, each ended by a Sync, the session's state, and its settings.
-//!
-//! The server handles requests one after the other and answers each with a ReadyForQuery. Reports
-//! of its settings that come in between belong to the ReadyForQuery that follows. So each request
-//! knows the role that the server had reported before it and after it.
-//!
-//! The unit tests are in `src/connection/tests.rs`.
+//! Owns: the pipeline of requests, each ended by a Sync, the session's state, and its settings. The
+//! server answers each request with a ReadyForQuery. Reports of its settings that come in between
+//! belong to the ReadyForQuery that follows. So each request knows the role that the server had
+//! reported before it and after it. The unit tests are in `src/connection/tests.rs`.
 
 pub(in crate::connection) mod latency;
 pub(in crate::connection) mod settings;
