@@ -1,5 +1,5 @@
 //! Transactions that are idle for too long, and that their callers may never finish. The pool takes
-//! their connections back, or the server ends them. The server may also limit the time of a whole
+//! back their connections, or the server ends them. The server may also limit the time of a whole
 //! transaction.
 
 use super::{Calls, Context};
@@ -7,8 +7,8 @@ use crate::base::{Error, ErrorClass, ErrorKind, Instant, Mutation, Outcome};
 use crate::pool::connections::Duty;
 use crate::pool::leases::ABANDONED;
 
-/// The error of a transaction that the server ended because it had passed a time limit, wherever
-/// that limit was set. `None` where something else ended the session.
+/// The error of a transaction that the server ended because of a time limit, wherever that limit
+/// was set. `None` if something else ended the session.
 pub(super) fn outlived(why: &Error) -> Option<Error> {
     let (class, code, message) = match why.kind() {
         ErrorKind::IdleInTransactionTimeout => (
@@ -56,7 +56,7 @@ impl Calls {
         cx.connections.lease_idle_since().map(|since| (since + after, "idle in transaction"))
     }
 
-    /// Connections know since when the transactions are idle that are open there.
+    /// Tells the connections since when the transactions that are open on them are idle.
     pub(super) fn note_leases(&mut self, cx: &mut Context<'_>) {
         while let Some((lease, id, idle_since)) = self.leases.take_changed() {
             if let Some(slot) = cx.connections.get_mut(id)

@@ -1,4 +1,4 @@
-//! The answers to callers. Nothing else is done here.
+//! Answers callers, and does nothing else.
 
 use super::Calls;
 use crate::base::{Error, Instant, Key};
@@ -17,7 +17,7 @@ impl Calls {
         self.forget_call(key);
     }
 
-    /// The call is over; its caller is answered elsewhere.
+    /// The call is over, and its caller is answered elsewhere.
     pub(super) fn forget_call(&mut self, key: Key<Call>) {
         let statement = self.requests.remove(key).and_then(|call| call.statement);
         if let Some(statement) = statement {
@@ -25,7 +25,7 @@ impl Calls {
         }
     }
 
-    /// Answers the call's caller. Nothing else ever will.
+    /// Answers the call's caller. This is the only answer.
     pub(super) fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
         self.tell_trace(key);
         if let Some((request, result)) = self.requests.answer(key, result) {
@@ -33,14 +33,14 @@ impl Calls {
         }
     }
 
-    /// Tells the caller of a call that is answered what the call has met, where it wants to know.
+    /// Gives the caller of an answered call the call's trace, if the caller wants it.
     pub(super) fn tell_trace(&mut self, key: Key<Call>) {
         if let Some((request, trace)) = self.requests.take_trace(key) {
             self.outputs.push_back(Output::Traced { request, trace });
         }
     }
 
-    /// Whether the caller of a statement that is described now has to write its values first.
+    /// Whether the caller of a statement that is now described has to write its values first.
     pub(super) fn ask_for_values(&mut self, now: Instant, key: Key<Call>) -> bool {
         let Some(call) = self.requests.get_mut(key) else { return false };
         if !call.flags.has(QueryFlags::VALUES_TO_COME) || call.given_up.is_some() {

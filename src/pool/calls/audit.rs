@@ -1,4 +1,4 @@
-//! Whether all that the pool holds fits together. The simulation asks after each turn.
+//! Whether all that the pool holds is consistent. The simulation asks after each turn.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::pool::leases::Lease;
 use crate::pool::loss::MOST_LOSSES;
 use crate::pool::requests::Phase;
 
-/// Connections beside `poolSize`: so many logins under way, and for each host one that asks it, one
-/// that watches it and one that may contest the seat.
+/// The most connections in addition to `poolSize`: this many logins at the same time, and for each
+/// host one that asks it, one that watches it and one that may contest the seat.
 const JOINING: usize = 4;
 
 impl Calls {
-    /// Says what does not fit. Call it at the end of a turn.
+    /// Says what is inconsistent. Call it at the end of a turn.
     pub(in crate::pool) fn audit(
         &mut self,
         now: Instant,
@@ -62,7 +62,7 @@ impl Calls {
         Ok(())
     }
 
-    /// Hosts, each as often as there are addresses of it with sessions.
+    /// The number of hosts, each counted once for every address to which there are sessions.
     fn places(&self, cx: &Context<'_>) -> usize {
         let places = |host: &HostId| {
             let here = cx.connections.iter().filter(|(_, slot)| slot.host == *host);
@@ -81,7 +81,8 @@ impl Calls {
             .map(|call| call.request)
     }
 
-    /// What is kept of calls and leases when all of them are over, beside `remembered` statements.
+    /// What is still kept of calls and leases when all of them are over, in addition to
+    /// `remembered` statements.
     pub(in crate::pool) fn audit_rest(&self, remembered: usize) -> Result<(), String> {
         let (calls, leases, statements) =
             (self.requests.iter().count(), self.leases.len(), self.statements.len());
@@ -105,8 +106,8 @@ impl Calls {
         Ok(())
     }
 
-    /// Each call is in one place: in line, held back by its lease, in flight, or set aside for its
-    /// caller.
+    /// Each call is in one place: in the queue, held back by its lease, in flight, or set aside for
+    /// its caller.
     fn audit_calls(&self, cx: &Context<'_>) -> Result<(), String> {
         let mut places: BTreeMap<Key<Call>, Vec<&str>> = BTreeMap::new();
         for (key, _) in self.requests.waiting.all() {
@@ -147,8 +148,8 @@ impl Calls {
         }
     }
 
-    /// Nobody stands behind what may wait for a lock, nor a read behind a call that does not answer
-    /// while a connection is free.
+    /// No call waits after a request that may wait for a lock, and no read waits after a call that
+    /// does not answer while a connection is free.
     fn audit_neighbours(&self, now: Instant, cx: &Context<'_>) -> Result<(), String> {
         let call = |token: RequestToken| self.requests.get(Key::from_bits(token.0));
         let topology = cx.discovery.cluster.topology();
@@ -196,7 +197,7 @@ impl Calls {
                 let Call { request, deadline: own, .. } = call;
                 return Err(format!("request {request} waits until {deadline:?}, not {own:?}"));
             }
-            // A transaction that is on no connection has nothing to be ended.
+            // If a transaction is on no connection, there is nothing to end.
             if call.flags.has(crate::pool::QueryFlags::END) {
                 return Err(format!("request {} waits to end a transaction", call.request));
             }

@@ -1,4 +1,4 @@
-//! What is about to come on a connection, as far as earlier answers of the same statements tell.
+//! What is about to come on a connection, as far as earlier answers of the same statements show.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::pool::placement::{self, BARRIER_AND_ONE};
 use crate::pool::{Awaited, Barrier, ConnectionId};
 
 impl Calls {
-    /// How many more bytes of rows will come there at least, if the answer is like earlier answers
-    /// of the same statement. A guess.
+    /// At least how many more bytes of rows will come, if the answer is like earlier answers of the
+    /// same statement. This is an estimate.
     pub(in crate::pool) fn expected_rest(
         &self,
         id: ConnectionId,
@@ -20,9 +20,9 @@ impl Calls {
             .map_or(0, |(of, held)| of.stats.expected_size().saturating_sub(held))
     }
 
-    /// Which answers are worth hearing together on a connection to which all was written. The pool
-    /// goes by earlier answers of the same statement. It tells of rows only where those answers
-    /// came within such a time.
+    /// Which answers are worth reading together on a connection on which everything was written.
+    /// This is an estimate by earlier answers of the same statement. It counts rows only if those
+    /// answers came within `within`.
     pub(in crate::pool) fn awaited(
         &mut self,
         id: ConnectionId,
@@ -38,8 +38,8 @@ impl Calls {
         let stats = &mut statement.stats;
         let is_alone = connection.depth() <= BARRIER_AND_ONE;
         let barrier = connection.begins_with_barrier().then(|| {
-            // How long the first answer of a run took decides how the next run is heard: as it
-            // comes, or with many others.
+            // The time of a batch's first answer decides how the next batch is read: as it comes,
+            // or many answers together.
             let waits = together > 0 || (is_alone && stats.waits_for_answer());
             match waits && connection.hear_together() {
                 true => Barrier::HeardWithRequest,
@@ -54,7 +54,7 @@ impl Calls {
         Awaited { rows, together, barrier }
     }
 
-    /// How many bytes of answers are worth hearing together there, where several are.
+    /// How many bytes of answers are worth reading together, if there are several.
     pub(in crate::pool) fn heard_together(
         &self,
         id: ConnectionId,

@@ -39,11 +39,11 @@ use crate::pool::verdict::Verdict;
 use crate::pool::{Call, ConnectionId, QueryFlags, Response};
 use crate::protocol::backend::TransactionStatus;
 
-/// With others behind it, a call is cancelled only once the server has worked on it for this long.
-/// All calls that share a session were quick lately, and most are done before a CancelRequest
-/// arrives.
+/// If other calls wait after it, a call is cancelled only once the server has run it for this long.
+/// All calls that share a session were quick lately, and most of them are done before a
+/// CancelRequest arrives.
 const QUICK_ENOUGH: Duration = Duration::from_millis(20);
-/// A CancelRequest that arrives before the server began with the call hits nothing. The pool
+/// A CancelRequest that arrives before the server began to run the call hits nothing. The pool
 /// repeats it after this time, and then each time after twice as long.
 const REPEAT: Duration = Duration::from_millis(25);
 
@@ -56,14 +56,14 @@ impl Calls {
     ) {
         match self.requests.watches.call(request) {
             Some(call) => self.give_up(now, call, Reason::Aborted, cx),
-            // It has been answered: its caller waits for the names of types no longer.
+            // The call was answered. Its caller no longer waits for the names of types.
             None => self.hand_out_untyped(now, Reason::Aborted, |_, of| of == request, cx),
         }
     }
 
-    /// Gives up the transaction of a lease: the running call first, so that it is cancelled even
-    /// where the end of a waiting call closes the connection. What the caller of a connection has
-    /// asked in front of the transaction, or behind it, goes on.
+    /// Gives up the transaction of a lease: the running call first, so that it is cancelled even if
+    /// the end of a waiting call closes the connection. Calls that the caller of the connection has
+    /// made before or after the transaction continue.
     pub(in crate::pool) fn cancel_all_of(
         &mut self,
         now: Instant,
@@ -83,7 +83,7 @@ impl Calls {
             }
             self.give_up(now, key, Reason::WithTransaction, cx);
         }
-        // Nothing of it is sent before all is answered that stands in front of it.
+        // The ROLLBACK is sent only when all calls before it are answered.
         if has_begun {
             self.hand_out_untyped(now, Reason::WithTransaction, |of, _| of == Some(number), cx);
         }
@@ -135,7 +135,7 @@ impl Calls {
             slot.writing &= !slot.connection.outgoing().is_empty() || Mutation::ForgetWrite.is_on();
             let error = self.given_up_error(id, reason, Outcome::NotSent, "it was not sent", cx);
             self.finish_unsent(now, key, error, cx);
-            // Nothing may stand in front any more of what was given up behind it.
+            // Calls that were given up may wait for this one.
             return self.tend(now, id, cx);
         }
         if commits {
@@ -145,7 +145,7 @@ impl Calls {
             let message = "the connection was closed, because a COMMIT on it was given up";
             let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
             cx.connections.drop_slot(id, why);
-            // A caller that commits has no more use for its connection.
+            // A caller that commits no longer needs the connection.
             return lease.into_iter().for_each(|lease| self.end_lease(now, lease, cx));
         }
         let at_work = slot.connection.first_request() == Some(token);
@@ -172,7 +172,7 @@ impl Calls {
         self.requests.give_up(now, key, reason, true);
     }
 
-    /// A call that no connection has.
+    /// Takes back a call that is on no connection.
     fn take_back(&mut self, now: Instant, key: Key<Call>, reason: Reason, cx: &mut Context<'_>) {
         let Some(call) = self.requests.get(key) else { return };
         let error = match call.statement {
@@ -195,15 +195,15 @@ impl Calls {
         }
         self.finish_call(key, Err(error));
         match lease {
-            // Its caller believes that it has given the connection back.
+            // The caller believes that it has released the connection.
             Some(lease) if releases => self.end_lease(now, lease, cx),
             Some(lease) => self.unsend_leased(now, key, lease, cx),
             None => {}
         }
     }
 
-    /// The call that the server is at, why it was given up, and when its caller has waited for long
-    /// enough. A CancelRequest for the call before it may take some of that time.
+    /// The call that the server runs, why it was given up, and when its caller has waited long
+    /// enough. A CancelRequest for the previous call may take some of that time.
     fn cancel_target(
         &self,
         id: ConnectionId,
@@ -219,9 +219,9 @@ impl Calls {
         ))
     }
 
-    /// Does what is to be done next about the calls of a connection that were given up.
+    /// Takes the next step for the calls of a connection that were given up.
     pub(super) fn tend(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
-        // A signal that comes late would hit the COMMIT behind its target.
+        // A signal that comes late would hit a COMMIT that follows the target.
         let in_front_of_commit = self.has_commit(id, cx);
         let target = self.cancel_target(id, cx);
         let Some(slot) = cx.connections.get_mut(id) else { return };
@@ -235,7 +235,7 @@ impl Calls {
                     cancelling.state = CancelState::Over
                 }
             }
-            // Those behind the target may be hit until all of them are answered.
+            // The calls after the target may be hit until all of them are answered.
             if !cancelling.fired || slot.connection.depth() == 0 {
                 slot.cancelling = None;
             }
@@ -300,13 +300,13 @@ impl Calls {
             } else if cancelling.state == CancelState::Underway {
                 self.distrust(id, cx);
             } else {
-                // Only neighbours are left, who are waited for like any other call.
+                // Only other calls are left, for which the pool waits as usual.
                 cancelling.give_up_at = Instant::NEVER;
             }
         }
     }
 
-    /// A late signal may still hit whatever this session would do next.
+    /// Stops using a session: a late signal may still hit whatever it would run next.
     fn distrust(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
         let Some(slot) = cx.connections.get(id) else { return };
         if slot.duty == Duty::Serving && slot.connection.is_idle() {
@@ -317,8 +317,8 @@ impl Calls {
         cx.connections.drop_slot(id, why);
     }
 
-    /// What the server's answer means where the call was given up, or where the signal for another
-    /// call hit it.
+    /// What the server's answer means if the call was given up, or if the signal for another call
+    /// hit it.
     pub(super) fn judge_cancelled(
         &self,
         id: ConnectionId,
@@ -377,9 +377,9 @@ impl Calls {
     }
 
     /// Whether a call that a CancelRequest may have hit can have committed on the primary alone,
-    /// without a word of its server's. The session may hide that warning where client_min_messages
-    /// was set by the login, by its user, or in the text. What a server sets for a role or a
-    /// database is not known here.
+    /// without a warning from the server. The session may hide that warning if the login, its user
+    /// or the text has set client_min_messages. What the server sets for a role or a database is
+    /// not known here.
     fn may_hide_unreplicated(&self, id: ConnectionId, call: &Call, cx: &Context<'_>) -> bool {
         const SETTING: &str = "client_min_messages";
         let statement = call.statement_in(&self.statements);
@@ -410,7 +410,7 @@ impl Calls {
         cx.connections.at_host(id, given_up_error(reason, outcome, what))
     }
 
-    /// What was given up is cancelled where its turn comes and it takes long.
+    /// Cancels calls that were given up, if the server comes to them and takes long.
     pub(in crate::pool) fn tend_forsaken(&mut self, now: Instant, cx: &mut Context<'_>) {
         for id in self.requests.take_forsaken() {
             self.tend(now, id, cx);

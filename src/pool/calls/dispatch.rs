@@ -1,5 +1,5 @@
-//! The waiting line: who is served next, who goes back to its front, and who leaves it without a
-//! connection.
+//! The queue: which call is served next, which call returns to the front, and which call leaves the
+//! queue without a connection.
 
 use super::{Calls, Context};
 use crate::base::{Error, Instant, Key, Mutation};
@@ -7,11 +7,11 @@ use crate::pool::placement::{Batches, Place};
 use crate::pool::requests::CallTrace;
 use crate::pool::{Call, Query, QueryFlags};
 
-/// Whether a request is preceded by a barrier; a benchmark alone is built without.
+/// Whether a barrier precedes a request. Only a benchmark is built without barriers.
 pub(super) const GUARDED: bool = !cfg!(feature = "unguarded");
 
 impl Calls {
-    /// Takes a call in.
+    /// Accepts a call.
     pub(in crate::pool) fn query(&mut self, now: Instant, query: Query, cx: &mut Context<'_>) {
         let Query { request, lease, statement, params, flags } = query;
         if lease.is_none()
@@ -94,8 +94,8 @@ impl Calls {
         }
     }
 
-    /// Ends the waits that no longer help, by all that the turn has brought: the session that is
-    /// lost next may be of a host that is then down, and that is waited for.
+    /// Ends the waits that can no longer help, after everything that the turn has brought: the next
+    /// lost session may belong to a host that is then down, and for which the pool waits.
     pub(in crate::pool) fn end_futile_waits(&mut self, cx: &mut Context<'_>) {
         if std::mem::take(&mut cx.discovery.waits_may_be_futile)
             && let Some(error) = self.discover(cx, |discovery, cx| discovery.futile_wait_error(cx))
@@ -104,7 +104,7 @@ impl Calls {
         }
     }
 
-    /// Fails every waiting call: no waiting would help.
+    /// Fails every waiting call, because waiting can't help.
     pub(in crate::pool) fn give_up_waiting(&mut self, error: &Error) {
         while let Some(key) = self.requests.waiting.pop_front() {
             self.give_up_call(key, error);

@@ -1,4 +1,4 @@
-//! What becomes of calls and leases at the end of the pool, once its timeout is over.
+//! What happens to calls and leases at the end of the pool, after its timeout.
 
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
@@ -6,7 +6,7 @@ use crate::pool::CloseReason;
 use crate::pool::requests::{Reason, closed_pool};
 
 impl Calls {
-    /// What waits is refused, and what runs is cancelled.
+    /// Refuses waiting calls, and cancels running ones.
     pub(in crate::pool) fn give_up_all(&mut self, now: Instant, cx: &mut Context<'_>) {
         self.give_up_waiting(&closed_pool());
         let calls: Vec<_> = self.requests.iter().map(|(key, _)| key).collect();
@@ -14,7 +14,7 @@ impl Calls {
         self.hand_out_untyped(now, Reason::Ended, |_, _| true, cx);
     }
 
-    /// Takes the connections of those back who do nothing with them at the moment.
+    /// Takes back the connections that their callers do not use at the moment.
     pub(in crate::pool) fn reclaim_for_end(&mut self, cx: &mut Context<'_>) {
         let error = Error::new(
             ErrorClass::Configuration,

@@ -1,5 +1,5 @@
-//! What connections have to say: answers, losses, and what they tell of their hosts. And what hangs
-//! on a connection that is gone.
+//! What connections report: answers, losses, and facts about their hosts. Also what follows from
+//! the loss of a connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::pool::connections::{Closed, Duty};
 use crate::pool::discovery::{self, Discovery, Failed};
 use crate::pool::{Call, CloseReason, ConnectionId, Output, PoolEvent, Slot};
 
-/// A session that ends so soon was hardly one.
+/// A session that ends this soon counts as a failed attempt.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
 
 impl Calls {
-    /// Something has come on a connection, or it was closed.
+    /// Bytes have come on a connection, or it was closed.
     pub(in crate::pool) fn hear(
         &mut self,
         now: Instant,
@@ -45,7 +45,7 @@ impl Calls {
         self.discover(cx, |discovery, cx| discovery.end_backlog(cx));
     }
 
-    /// Has the connections do what is due.
+    /// Lets the connections do what is due.
     pub(in crate::pool) fn drive(&mut self, now: Instant, cx: &mut Context<'_>) {
         let due = |slot: &Slot| slot.connection.poll_timeout().is_some_and(|(at, _)| at <= now);
         let ids = cx.connections.those_apart(due);
@@ -63,7 +63,7 @@ impl Calls {
         }
     }
 
-    /// Takes all that a connection has to say.
+    /// Takes everything that a connection reports.
     pub(super) fn drain(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
         let mut again = Vec::new();
         while let Some(event) = cx.connections.get_mut(id).and_then(|s| s.connection.poll_event()) {
@@ -109,7 +109,7 @@ impl Calls {
         self.follow_up(now, cx);
     }
 
-    /// Takes what a connection says of a call. Returns the call where it must be sent again.
+    /// Takes what a connection reports about a call. Returns the call if it must be sent again.
     fn hear_of_call(
         &mut self,
         now: Instant,
@@ -205,7 +205,7 @@ impl Calls {
             };
             Observation::ConnectFailed(error)
         } else {
-            // A host that ends sessions as soon as it has them must not be run over.
+            // If a host ends sessions as soon as they are open, the pool must not open many.
             if short_lived {
                 cx.discovery.cluster.back_off(now, host);
             }
@@ -219,8 +219,8 @@ impl Calls {
         cx.discovery.waits_may_be_futile = true;
     }
 
-    /// Does what the last step has left to be done: closes the connections that were dropped,
-    /// settles what was in flight there, and lets go what waits in a failed transaction.
+    /// Does what the last step has left: closes the connections that were dropped, settles the
+    /// calls in flight on them, and releases what waits in a failed transaction.
     #[inline]
     pub(in crate::pool) fn follow_up(&mut self, now: Instant, cx: &mut Context<'_>) {
         if self.types.is_anything_waiting() || !cx.connections.is_all_followed_up() {
@@ -241,7 +241,7 @@ impl Calls {
         }
     }
 
-    /// A connection was closed: what hung on it goes on without it.
+    /// A connection was closed. Its calls and its lease continue without it.
     fn leave(&mut self, now: Instant, closed: Closed, cx: &mut Context<'_>) {
         if let Some(lease) = closed.lease {
             let message = "the connection was closed by the pool";
@@ -303,7 +303,8 @@ impl Calls {
     }
 
     /// Settles the calls in flight on a connection that the pool itself gives up, and the answers
-    /// that their callers have not been told yet. What the connection says of its host is outdated.
+    /// that their callers have not received yet. What the connection reports about its host is
+    /// outdated.
     fn settle_lost(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
         let mut again = Vec::new();
         while let Some(event) = cx.connections.get_mut(id).and_then(|s| s.connection.poll_event()) {

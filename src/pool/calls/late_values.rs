@@ -1,20 +1,21 @@
-//! Calls whose values come late: code of the caller's writes them, and needs to know the types of
-//! the parameters.
+//! Calls whose values come late, because the caller's code writes them and needs the types of the
+//! parameters.
 //!
 //! ```text
-//! query (VALUES_TO_COME) ──▶ the statement is described ──▶ its users' types are told
-//!                        ──▶ Output::Types ──▶ supply ──▶ as any other call
+//! query (VALUES_TO_COME) ──▶ the statement is described ──▶ its users' types are described
+//!                        ──▶ Output::Types ──▶ supply ──▶ as for any other call
 //! ```
 //!
-//! Values belong to the types that they were written for. So they go where a session has just told
-//! these types: the statement is described once more, unless the connection has prepared it with
-//! them. Where it is told other types, the caller is asked once more. The same holds for values
-//! that were written when the query was called, by types that the pool knew (VALUES_WRITTEN).
+//! Values belong to the types for which they were written. So they are sent where a session has
+//! just reported these types: the statement is described again, unless the connection has prepared
+//! it with them. If the session reports other types, the caller is asked again. The same holds for
+//! values that were written when the query was called, for types that the pool knew
+//! (VALUES_WRITTEN).
 //!
-//! While its caller writes the values, a call of the pool has no connection, and a call of a lease
-//! holds up the calls behind it. Its caller can give it up at any time. Where a connection is lost
-//! meanwhile, the statement may be described once more on the next one. Values that a caller
-//! supplies in between are taken.
+//! While the caller writes the values, a call of the pool has no connection, and a call of a lease
+//! delays the calls after it. The caller can give up the call at any time. If a connection is lost
+//! meanwhile, the statement may be described again on the next connection. Values that the caller
+//! supplies in between are accepted.
 
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
@@ -26,8 +27,8 @@ use crate::pool::{Call, ConnectionId, QueryFlags};
 use crate::types::Params;
 
 impl Calls {
-    /// What a new call's values were written for. Where the pool does not know the types any more
-    /// for which its caller wrote them, they are to come.
+    /// The types for which a new call's values were written. If the pool no longer knows the types
+    /// for which the caller wrote them, the values have to be written again.
     pub(super) fn authored(
         &self,
         statement: StatementId,
@@ -45,7 +46,7 @@ impl Calls {
         }
     }
 
-    /// A call's statement may have been described for it.
+    /// The statement may have been described for this call.
     pub(super) fn take_description(
         &mut self,
         id: ConnectionId,
@@ -65,7 +66,7 @@ impl Calls {
         Verdict::Described(None)
     }
 
-    /// The values of a request whose parameter types its caller was given.
+    /// Takes the values of a request, for the parameter types that its caller was given.
     pub(in crate::pool) fn supply(
         &mut self,
         now: Instant,

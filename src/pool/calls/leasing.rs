@@ -1,11 +1,11 @@
-//! Connections that one caller has to itself: a transaction's, or one for session work.
+//! Connections that one caller has to itself, for a transaction or for session work.
 //!
-//! A lease is granted when a connection is found; nothing is sent for that. BEGIN travels in front
-//! of the first statement, in the same flight. All further calls wait until that flight is
-//! answered, so a statement never runs outside of its transaction. As long as the caller has seen
-//! no answer, the pool may prove that the first flight had no effect, as it may for any statement.
-//! Then the lease moves to another connection and begins anew, without the caller noticing. After
-//! that the caller's own code must decide what to run again.
+//! A lease is granted when a connection is found, and nothing is sent for it. BEGIN precedes the
+//! first statement in the same flight. All further calls wait until that flight is answered, so a
+//! statement never runs outside its transaction. As long as the caller has seen no answer, the pool
+//! may find that the first flight had no effect, as with any statement. Then the lease moves to
+//! another connection and begins again, without the caller noticing. After that, the caller's own
+//! code must decide what to run again.
 
 mod lost;
 mod unplaced;
@@ -24,7 +24,7 @@ use crate::pool::{Call, ConnectionId, QueryFlags, Response};
 use crate::protocol::backend::TransactionStatus;
 
 impl Calls {
-    /// Takes a connection for one caller. `TRANSACTION` says that it is only for one transaction.
+    /// Takes a connection for one caller. `TRANSACTION` says that it is for a single transaction.
     /// The answer names the lease.
     pub(in crate::pool) fn acquire(
         &mut self,
@@ -44,7 +44,7 @@ impl Calls {
         self.requests.enqueue(key);
     }
 
-    /// The connection of a lease is closed, and the calls that run on it fail.
+    /// Closes the connection of a lease. The calls that run on it fail.
     pub(in crate::pool) fn destroy_lease(&mut self, lease: NonZeroU32, cx: &mut Context<'_>) {
         let message = "the connection was discarded by its user";
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
@@ -55,7 +55,7 @@ impl Calls {
             cx.connections.free_slot(id);
             cx.connections.drop_slot(id, error.clone());
         }
-        // What was sent is settled with its connection.
+        // Calls that were sent are settled with their connection.
         for key in lease.take_head().into_iter().chain(lease.take_held()) {
             if self.requests.get(key).is_none_or(|call| call.sent_to().is_none()) {
                 self.refuse_gone(key, &error);
@@ -89,7 +89,7 @@ impl Calls {
         self.finish_call(key, Ok(Response { results: Vec::new(), lease: Some(number) }));
     }
 
-    /// A connection belongs to one caller from now on.
+    /// The connection belongs to one caller from now on.
     fn hand_over(&mut self, id: ConnectionId, lease: NonZeroU32, cx: &mut Context<'_>) {
         if let Some(slot) = cx.connections.get_mut(id) {
             slot.duty = Duty::Leased { lease };
@@ -125,7 +125,7 @@ impl Calls {
     }
 
     /// Whether a call is the ROLLBACK of a transaction of which the pool has sent nothing, and has
-    /// nothing to send: there is nothing to wait for, whatever stands in front of it.
+    /// nothing to send. Then there is nothing to wait for.
     fn rolls_back_nothing(&self, key: Key<Call>, number: NonZeroU32, cx: &Context<'_>) -> bool {
         let Some(flags) = self.requests.get(key).map(|call| call.flags) else { return false };
         let Some(lease) = self.leases.get(number).filter(|lease| lease.is_between()) else {
@@ -140,8 +140,9 @@ impl Calls {
             && !running.chain(lease.waiting()).any(|key| self.is_of_transaction(key))
     }
 
-    /// A call that comes after the timeout of the pool's end: a lease whose caller goes on asking
-    /// would never end. A call that gives the lease back has given it back, although it is refused.
+    /// A call that comes after the timeout of the pool's end. A lease whose caller continues to
+    /// send calls would never end. A call that releases the lease has released it, although it is
+    /// refused.
     fn refuse_late(
         &mut self,
         now: Instant,
@@ -155,16 +156,16 @@ impl Calls {
         self.refuse_gone(key, &closed_pool());
     }
 
-    /// Whether a call must not be sent before another one is answered, or is set aside. A call that
-    /// can be cancelled runs alone, so that a cancel can hit nothing else. A call that begins a
-    /// transaction, or belongs to one, waits until the transaction before has ended. Its answer
-    /// tells how it ended, and whether a BEGIN is due.
+    /// Whether a call must wait for the answer to another call, or is set aside. A call that can be
+    /// cancelled runs alone, so that a cancel can hit nothing else. A call that belongs to a
+    /// transaction waits until the previous transaction has ended. The answer says how that ended,
+    /// and whether a BEGIN is needed.
     fn must_wait(&self, lease: &Lease, key: Key<Call>, cx: &Context<'_>) -> bool {
         let call = self.requests.get(key);
         let aside = call.is_some_and(|call| call.is_aside());
         let in_transaction = call.is_some_and(|call| call.flags.begin().is_some());
         let is_ending = self.is_ending(lease) && !Mutation::BeginBehindEnd.is_on();
-        // A BEGIN that its caller wrote as a statement may be among what is not answered.
+        // A BEGIN that the caller sent as a statement may be among the unanswered calls.
         if in_transaction
             && (is_ending || (lease.is_between() && self.has_unanswered(lease, cx.connections)))
         {
@@ -178,7 +179,7 @@ impl Calls {
             slot.cancelling.is_some()
                 || slot.is_dropped
                 || !slot.connection.is_open()
-                // One read has answered several calls: what is due for the next of them comes
+                // One read may have answered several calls. What is due for the next of them comes
                 // first.
                 || slot.connection.has_events()
                 || (!slot.connection.is_vacant() && self.requests.get(key).is_some_and(alone))
@@ -189,7 +190,7 @@ impl Calls {
             || self.waits_for_types(id, cx)
     }
 
-    /// Whether a COMMIT or a ROLLBACK stands unanswered.
+    /// Whether a COMMIT or a ROLLBACK is unanswered.
     fn is_ending(&self, lease: &Lease) -> bool {
         let end = lease.ending().and_then(|key| self.requests.get(key));
         end.is_some_and(|call| call.sent_to().is_some())
@@ -212,7 +213,8 @@ impl Calls {
             Plan::End(result) => return self.end_without_sending(now, key, number, result, cx),
         };
         let first = !lease.has_seen();
-        // Between transactions, session work must not read from a host that is the primary no more.
+        // Between transactions, session work must not read from a host that is no longer the
+        // primary.
         let between = lease.is_between_transactions();
         let sent = self.send(now, key, id, (first || between) && GUARDED, begin, cx);
         let alone = flags.has(QueryFlags::CANCELLABLE)
@@ -226,15 +228,15 @@ impl Calls {
         }
     }
 
-    /// Whether only a call's answer tells if its server can be asked for its role behind it.
+    /// Whether only the answer of the call shows if the server can be asked for its role after it.
     fn hides_status(&self, key: Key<Call>, id: ConnectionId, cx: &Context<'_>) -> bool {
         let statement = self.requests.get(key).and_then(|call| call.statement_in(&self.statements));
         statement.is_some_and(Statement::may_move_transaction)
             && cx.connections.get(id).is_some_and(|slot| !slot.connection.reports_role())
     }
 
-    /// Whether its caller may have ended, by this statement, the transaction that it is a part of:
-    /// what stands behind it would run outside of the transaction, and a COMMIT would end nothing.
+    /// Whether the caller may have ended its transaction by this statement. A statement sent after
+    /// it would run outside the transaction, and a COMMIT would end nothing.
     fn may_end_transaction(&self, key: Key<Call>, flags: QueryFlags) -> bool {
         let statement = self.requests.get(key).and_then(|call| call.statement_in(&self.statements));
         flags.begin().is_some()
@@ -243,7 +245,7 @@ impl Calls {
             && !Mutation::GoOnBehindEnd.is_on()
     }
 
-    /// The end of a transaction of which the server knows nothing.
+    /// Answers the end of a transaction that the server does not know.
     fn end_without_sending(
         &mut self,
         now: Instant,
@@ -265,8 +267,8 @@ impl Calls {
         self.finish_call(key, result);
     }
 
-    /// The answers that a statement needed first have come. The pool sends the statement now, and
-    /// the calls that wait behind it.
+    /// The answers that a statement needed first have come. The pool now sends the statement, and
+    /// the calls that wait for it.
     pub(super) fn resume_with(
         &mut self,
         now: Instant,
@@ -319,7 +321,7 @@ impl Calls {
         }
     }
 
-    /// A call was taken back from its connection, unseen by the server.
+    /// A call was taken back from its connection. The server has not seen it.
     pub(super) fn unsend_leased(
         &mut self,
         now: Instant,
@@ -333,7 +335,7 @@ impl Calls {
         self.resume_lease(now, number, cx);
     }
 
-    /// An answer is about to be handed out.
+    /// An answer is about to be delivered.
     pub(super) fn settle_leased(
         &mut self,
         now: Instant,
@@ -351,8 +353,8 @@ impl Calls {
         }
     }
 
-    /// The caller is done with its connection: it serves again if it is at rest on a host that
-    /// serves.
+    /// The caller has released the connection. It serves again if its session is in a clean state,
+    /// on a host that serves.
     pub(in crate::pool) fn end_lease(
         &mut self,
         now: Instant,
@@ -372,19 +374,19 @@ impl Calls {
             let code = "HYPERION_CONNECTION_LOST";
             return cx.connections.drop_slot(id, Error::new(ErrorClass::Connection, code, message));
         }
-        // What session work leaves behind can't be seen: an advisory lock, for one.
+        // The pool can't see everything that session work leaves behind, such as an advisory lock.
         if lease.has_worked() && reset {
             slot.connection.mark_dirty();
         }
-        // An answer may have waited for this end, to ask for its types: the connection is looked at
-        // again when they came.
+        // An answer may have waited for this end, to ask for its types. The connection is examined
+        // again when the types have come.
         self.types.ask(now, id, cx.connections);
         cx.connections.retire_if_useless(id, cx.discovery.cluster.topology());
         cx.connections.clean(now, id);
     }
 
-    /// Leases whose connections run no call of their users. The barrier of a call that was taken
-    /// back may be left.
+    /// Leases whose connections run no call of their callers. The barrier of a call that was taken
+    /// back may still be in flight.
     pub(super) fn resting_leases(&self, cx: &Context<'_>) -> Vec<(NonZeroU32, ConnectionId)> {
         let resting = |(number, lease): (NonZeroU32, &Lease)| {
             let id = lease.connection()?;
@@ -403,7 +405,7 @@ impl Calls {
         }
     }
 
-    /// Puts calls back in front of the line, in the order in which they came.
+    /// Puts calls back at the front of the queue, in the order in which they came.
     pub(super) fn wait_again(
         &mut self,
         now: Instant,
@@ -426,8 +428,7 @@ impl Calls {
         }
     }
 
-    /// A call that was to be sent again: it had no effect, and its caller does not want it any
-    /// more.
+    /// A call that was to be sent again. It had no effect, and its caller no longer wants it.
     pub(super) fn is_wanted_again(
         &mut self,
         now: Instant,
