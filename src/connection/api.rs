@@ -69,6 +69,8 @@ pub struct Request<'a> {
     /// Whether the request may be sent again if the server refuses it without effect: its caller
     /// has not seen anything yet that it builds on.
     pub free: bool,
+    /// Whether the caller has the connection to itself: in a transaction, or until a release.
+    pub leased: bool,
     /// Keep the statement prepared on this connection, if the options allow that.
     pub prepare: bool,
     /// Make the server report its role in front of the request, unless an entry in flight does so

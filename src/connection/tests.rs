@@ -190,6 +190,7 @@ impl Setup {
             params,
             begin,
             free: true,
+            leased: false,
             prepare,
             barrier,
             describe,

@@ -263,6 +263,7 @@ impl Driver {
             params,
             begin,
             free: true,
+            leased: false,
             prepare,
             barrier,
             describe,

@@ -110,3 +110,31 @@ for (const parameters of [{}, { DateStyle: 'German' }, { extra_float_digits: '0'
     await others;
   });
 }
+
+test('a function that moves search_path decides what the statements behind it mean', async (t) => {
+  await direct(`
+    CREATE OR REPLACE FUNCTION public.move(name text, for_good bool) RETURNS void LANGUAGE plpgsql AS
+      $$ BEGIN PERFORM set_config('search_path', name || ', public', NOT for_good); END $$;
+    CREATE TABLE first.numbers (v int, at timestamptz); CREATE TABLE second.numbers (v text, at timestamp)`);
+  const pool = open(t, { poolSize: 1, searchPath: 'first, public' });
+  const at = new Date(0);
+  const store = async (session, schema, forGood) => {
+    await session.query('SELECT move($1, $2)', [schema, forGood]);
+    await session.query('INSERT INTO numbers VALUES ($1, $2)', ['01234', at]);
+    return session.query('SELECT v, at FROM numbers ORDER BY v DESC LIMIT 1');
+  };
+  const seen = { first: 1234, second: '01234' };
+  for (let round = 0; round < 4; round += 1) {
+    for (const schema of ['first', 'second']) {
+      const [row] = await pool.transaction((tx) => store(tx, schema, false));
+      assert.equal(row.v, seen[schema], `${schema}, round ${round}`);
+      const session = await pool.connect();
+      await session.query(`SET TimeZone TO 'Asia/Tokyo'`);
+      const [other] = await store(session, schema, true);
+      assert.equal(other.v, seen[schema], `${schema}, round ${round}, for good`);
+      await session.release();
+    }
+  }
+  const stored = await direct('SELECT DISTINCT v FROM second.numbers');
+  assert.deepEqual(stored, [['01234']]);
+});

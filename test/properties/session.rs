@@ -111,6 +111,7 @@ impl Session {
                 params,
                 begin: None,
                 free: true,
+                leased: false,
                 prepare: true,
                 barrier: false,
                 describe: false,

@@ -129,7 +129,7 @@ impl Session {
             asking: Asking::new(config.mode),
             refuses_place: false,
             prepared: Prepared::new(config.statement_cache_size, random),
-            names: Names::default(),
+            names: Names::new(parameters),
             aborted: None,
             status_before: TransactionStatus::Idle,
             max_result_bytes: config.max_result_bytes,
@@ -344,7 +344,7 @@ impl Session {
             (flight, prelude)
         };
         let runs = !matches!(flight, Flight::Describing { .. } | Flight::Prelude);
-        let moves_for_all = runs && self.names.sent(statement.naming);
+        let moves_for_all = runs && self.names.sent(statement.naming, request.leased);
         self.made_role |= runs && statement.naming.makes_role;
         self.style.ask(statement.session_effects);
         let how = match flight {

@@ -390,6 +390,13 @@ impl Statements {
         self.generation += 1;
     }
 
+    /// A caller with a connection to itself runs the statement there.
+    pub fn run_in_lease(&mut self, id: StatementId) {
+        let calls_user_code =
+            self.get(id).is_some_and(|statement| statement.naming.calls_user_code);
+        self.have_own_names |= calls_user_code;
+    }
+
     /// Keeps the statement for a call until [`Self::let_go`]. False if the statement is already
     /// forgotten.
     pub fn hold(&mut self, id: StatementId) -> bool {

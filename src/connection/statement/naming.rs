@@ -8,8 +8,9 @@
 
 use super::creating::{Created, IntoFinder};
 use super::lexer::{SqlToken, SqlTokens, tokens};
-use super::plain_read::is_plain_read;
+use super::plain_read::{calls_user_code, is_plain_read};
 use super::session_effects::runs_strings;
+use crate::connection::introspection::role::Parameters;
 
 /// Facts about names that the text of a statement shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub(in crate::connection) struct Naming {
     /// runs. The server does not check the result against a description.
     pub(in crate::connection) names_result: bool,
     moves: Moves,
+    /// The statement calls a function that is not PostgreSQL's own. The function may change
+    /// `search_path`, for its transaction or for the session.
+    pub(in crate::connection) calls_user_code: bool,
     /// The statement may change whether its session accepts writes.
     pub(in crate::connection) makes_role: bool,
 }
@@ -70,7 +74,8 @@ impl Naming {
         let moves = if sets { moves.max(Moves::Session) } else { moves };
         let makes_role =
             mentions.escapes || mentions.read_only || (moves != Moves::Nobody && mentions.setter);
-        Self { names_result: names_result.unwrap_or(false), moves, makes_role }
+        let calls_user_code = calls_user_code(sql);
+        Self { names_result: names_result.unwrap_or(false), moves, calls_user_code, makes_role }
     }
 }
 
@@ -269,6 +274,9 @@ fn sets_names(rest: &[SqlToken<'_>]) -> bool {
 #[derive(Debug, Default)]
 pub(in crate::connection) struct Names {
     epoch: u64,
+    /// The server reports each change of `search_path`, as PostgreSQL 18 does. It reports none of
+    /// the tables that a function creates.
+    are_reported: bool,
     /// Names have changed since the session was last idle, perhaps for its transaction only.
     moved: bool,
     /// Names have changed for other sessions too, once the transaction is committed.
@@ -276,6 +284,11 @@ pub(in crate::connection) struct Names {
 }
 
 impl Names {
+    /// `parameters`: what the server has reported at the login.
+    pub(in crate::connection) fn new(parameters: &Parameters) -> Self {
+        Self { are_reported: parameters.value("search_path").is_some(), ..Self::default() }
+    }
+
     pub(in crate::connection) fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -283,8 +296,13 @@ impl Names {
     /// Counts a statement that is being sent, after which earlier names may mean something else.
     /// Returns whether this affects other sessions too. It affects them at once: if a statement of
     /// theirs waits for a lock, it continues at the commit, before the answer has arrived here.
-    pub(in crate::connection) fn sent(&mut self, naming: Naming) -> bool {
+    ///
+    /// `leased`: the session has statements of one caller only, who may call a function that sets
+    /// `search_path` for the statements that follow.
+    pub(in crate::connection) fn sent(&mut self, naming: Naming, leased: bool) -> bool {
+        let moves_unseen = naming.calls_user_code && leased && !self.are_reported;
         match naming.moves {
+            Moves::Nobody if moves_unseen => self.moved = true,
             Moves::Nobody => return false,
             Moves::Back if !self.moved => return false,
             Moves::Back => {}
@@ -451,16 +469,21 @@ mod tests {
     #[test]
     fn what_a_transaction_has_set_for_itself_goes_with_it() {
         let mut names = Names::default();
-        names.sent(of("COMMIT"));
+        names.sent(of("COMMIT"), true);
         assert_eq!((names.on_idle(), names.epoch()), (false, 0));
-        names.sent(of("SET LOCAL search_path TO a"));
+        names.sent(of("SET LOCAL search_path TO a"), true);
         let inside = names.epoch();
-        names.sent(of("SELECT 1"));
+        names.sent(of("SELECT 1"), true);
         assert_eq!(names.epoch(), inside);
-        names.sent(of("COMMIT"));
+        names.sent(of("COMMIT"), true);
         let behind = names.epoch();
         assert!(behind > inside && !names.on_idle() && names.epoch() > behind);
-        names.sent(of("ALTER TABLE t ADD a int"));
+        let tenant = of("SELECT app.set_tenant($1)");
+        names.sent(tenant, false);
+        assert_eq!((names.on_idle(), names.epoch()), (false, behind + 1));
+        names.sent(tenant, true);
+        assert_eq!(names.epoch(), behind + 2);
+        names.sent(of("ALTER TABLE t ADD a int"), true);
         assert!(names.on_idle() && !names.on_idle());
     }
 }

@@ -77,6 +77,45 @@ const HARMLESS: [&str; 10] = [
     "uuidv7",
 ];
 
+/// Common functions that change something, but not what names mean. What a text shows of
+/// `set_config` is seen elsewhere (`naming`).
+const VOLATILE: [&str; 13] = [
+    "currval",
+    "lastval",
+    "nextval",
+    "pg_advisory_lock",
+    "pg_advisory_unlock",
+    "pg_advisory_xact_lock",
+    "pg_current_xact_id",
+    "pg_notify",
+    "pg_try_advisory_lock",
+    "pg_try_advisory_xact_lock",
+    "set_config",
+    "setval",
+    "txid_current",
+];
+/// Key words that can also be names, and that may come before a parenthesis.
+const BEFORE: [&str; 18] = [
+    "by",
+    "columns",
+    "conflict",
+    "cube",
+    "escape",
+    "filter",
+    "ilike",
+    "join",
+    "like",
+    "materialized",
+    "over",
+    "overlaps",
+    "partition",
+    "rollup",
+    "set",
+    "sets",
+    "within",
+    "zone",
+];
+
 /// Whether the text is a single statement that only reads.
 pub(in crate::connection) fn is_plain_read(sql: &str) -> bool {
     reads(sql, &[])
@@ -127,6 +166,40 @@ pub(in crate::connection) fn is_sure(sql: &str) -> bool {
         }
         _ => true,
     })
+}
+
+/// Whether a statement calls a function that is not PostgreSQL's own, as far as its text shows. A
+/// text does not show the functions of triggers, views and operators.
+pub(in crate::connection) fn calls_user_code(sql: &str) -> bool {
+    let parts = parts(sql);
+    let at = |n: usize| parts.get(n);
+    let is_call = |n: usize, part: &Part<'_>| {
+        if at(n + 1) != Some(&Part::Symbol('(')) || !matches!(part, Part::Word(_) | Part::Quoted(_))
+        {
+            return false;
+        }
+        let schema =
+            n.checked_sub(2).filter(|_| at(n - 1) == Some(&Part::Symbol('.'))).and_then(at);
+        let before = n.checked_sub(if schema.is_some() { 3 } else { 1 }).and_then(at);
+        // The names of columns follow, and not arguments.
+        let names_columns = ["into", "as", "with", "recursive"];
+        if before.is_some_and(|part| part.is_any(&names_columns)) {
+            return false;
+        }
+        match (part.word(), schema) {
+            (Some(name), Some(schema)) => !(schema.is("pg_catalog") && is_own(name)),
+            (Some(name), None) => !is_own(name) && !has(RESERVED, name) && !BEFORE.contains(&name),
+            (None, _) => true,
+        }
+    };
+    parts.iter().enumerate().any(|(n, part)| is_call(n, part))
+}
+
+/// Whether PostgreSQL itself has a function or a type of this name, of those that are known here.
+fn is_own(name: &str) -> bool {
+    has(FUNCTIONS, name)
+        || has(TYPES, name)
+        || [&SYNTAX[..], &HARMLESS, &VOLATILE].iter().any(|names| names.contains(&name))
 }
 
 /// Whether a table contains a name. Its names are sorted by their bytes.

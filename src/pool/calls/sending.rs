@@ -24,6 +24,9 @@ impl Calls {
         let (call, slot) = (self.requests.get_mut(key)?, cx.connections.get_mut(id)?);
         call.describe_again_on(id);
         self.statements.reform(call.statement?, call.description.get_mut());
+        if call.lease.is_some() {
+            self.statements.run_in_lease(call.statement?);
+        }
         let free = match call.lease {
             None => true,
             Some(lease) => self.leases.get(lease).is_some_and(|lease| !lease.has_seen()),
@@ -34,6 +37,7 @@ impl Calls {
             params: &call.params,
             begin,
             free,
+            leased: call.lease.is_some(),
             barrier: barrier && !Mutation::ForgetBarrier.is_on(),
             prepare: !call.flags.has(QueryFlags::UNPREPARED),
             describe: call.flags.has(QueryFlags::VALUES_TO_COME),

@@ -19,6 +19,31 @@ fn tables_are_in_order_and_have_what_they_hold() {
 }
 
 #[test]
+fn calls_of_functions_that_are_not_postgresqls_own_are_seen() {
+    for sql in [
+        "SELECT set_tenant($1)",
+        "select * from app.rows_of($1) as r(a int)",
+        "SELECT app.lower(a) FROM t",
+        "SELECT \"Own\"(1)",
+        "INSERT INTO t (a) VALUES (next_number())",
+        "UPDATE t SET a = own (a) WHERE b IN (1, 2)",
+    ] {
+        assert!(calls_user_code(sql), "{sql}");
+    }
+    for sql in [
+        "INSERT INTO app.t (a, b) VALUES (lower($1), $2::varchar(10)) ON CONFLICT (a) DO NOTHING",
+        "INSERT INTO \"T\" (\"A\") VALUES (nextval('s')) RETURNING (\"A\")",
+        "UPDATE t SET (a, b) = (1, 2) FROM u JOIN (SELECT 1) v USING (c) WHERE a = ANY ($1)",
+        "DELETE FROM t WHERE EXISTS (SELECT 1) AND a IN (1) AND NOT (b) AND c LIKE ('a')",
+        "WITH x (a) AS MATERIALIZED (SELECT count(*) FILTER (WHERE b) OVER (PARTITION BY (c))) TABLE x",
+        "SELECT set_config('app.tenant', $1, true), pg_catalog.now(), numeric(3, 1) '1.5'",
+        "SELECT a FROM t GROUP BY GROUPING SETS ((a), ()) HAVING (a) > (1) ORDER BY (a)",
+    ] {
+        assert!(!calls_user_code(sql), "{sql}");
+    }
+}
+
+#[test]
 fn what_only_reads_is_plain() {
     for sql in [
         "SELECT 1",
