@@ -45,10 +45,15 @@ const seeds = wholeNumber('seeds', values.seeds ?? (values.mutations ? '200000' 
 const began = performance.now();
 // Code that is timed is built as it is shipped.
 const profile = values.growth ? 'release' : 'simulate';
-const args = ['run', ...BUILD, profile, ...FLOORS, '--', ...plan()];
-const run = spawnSync('cargo', args, { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 30 });
+// On a terminal cargo and the simulation show how far they are.
+const isShown = process.stderr.isTTY === true;
+const build = BUILD.filter((option) => !isShown || option !== '--quiet');
+const args = ['run', ...build, profile, ...FLOORS, '--', ...plan()];
+const stdio = ['ignore', 'pipe', isShown ? 'inherit' : 'pipe'];
+const run = spawnSync('cargo', args, { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 30, stdio });
 process.stdout.write(run.stdout ?? '');
-process.stderr.write(run.stderr ?? `${run.error?.code === 'ENOENT' ? NO_CARGO : run.error}\n`);
+process.stderr.write(run.stderr ?? '');
+if (run.error) console.error(run.error.code === 'ENOENT' ? NO_CARGO : String(run.error));
 const seconds = ((performance.now() - began) / 1000).toFixed(1);
 if (run.status === 0) {
   const what = values.mutations ? 'every mutation was found' : `${seeds} storms, no rule broken`;

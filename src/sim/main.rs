@@ -12,6 +12,7 @@
 #![allow(clippy::print_stdout, reason = "a command says what it has found")]
 
 use std::cell::RefCell;
+use std::io::{IsTerminal, Write, stderr};
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
@@ -132,6 +133,7 @@ fn find(
 ) -> Option<(u64, String)> {
     let next = AtomicU64::new(first);
     let end = AtomicU64::new(first.saturating_add(count));
+    let shows = trace.is_none() && stderr().is_terminal();
     let search = || {
         Mutation::set(mutation);
         let mut found = None;
@@ -140,18 +142,30 @@ fn find(
             if seed >= end.load(Ordering::Relaxed) {
                 return found;
             }
+            if shows && seed.is_multiple_of(100) {
+                show(&format!("{} of {count} storms", seed - first));
+            }
             if let Err(why) = run_safely(seed, trace) {
                 end.fetch_min(seed, Ordering::Relaxed);
                 found = Some((seed, why));
             }
         }
     };
-    thread::scope(|scope| {
+    let found = thread::scope(|scope| {
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         let searches: Vec<_> = (0..processors).map(|_| scope.spawn(search)).collect();
         let found = searches.into_iter().filter_map(|search| search.join().ok().flatten());
         found.min_by_key(|(seed, _)| *seed)
-    })
+    });
+    if shows {
+        show("");
+    }
+    found
+}
+
+/// Shows a line on a terminal, in place of the one before.
+fn show(line: &str) {
+    let _ = write!(stderr(), "\r\x1b[2K{line}");
 }
 
 fn run_safely(seed: u64, trace: Option<fn(&str)>) -> Result<(), String> {
