@@ -138,12 +138,29 @@ function refuseOpenKey(file) {
   }
 }
 
-let trusted;
+let trusted = { list: undefined, text: '' };
 
-/** Read once for all pools: the first call takes some 50 ms. */
+/**
+ * The CAs that Node trusts now. The text is made once for all pools, since the first call takes some
+ * 50 ms, and anew after tls.setDefaultCACertificates.
+ */
 function trustedCAs() {
-  trusted ??= (tls.getCACertificates?.('default') ?? tls.rootCertificates).join('\n');
-  return trusted;
+  const list = tls.getCACertificates?.('default') ?? tls.rootCertificates;
+  if (trusted.list !== list) {
+    const all = tls.getCACertificates === undefined ? [...list, extraCAs()] : list;
+    trusted = { list, text: all.join('\n') };
+  }
+  return trusted.text;
+}
+
+/** Node before 22.15 does not tell of them. It passes over a file that it can't read, too. */
+function extraCAs() {
+  const file = process.env.NODE_EXTRA_CA_CERTS;
+  try {
+    return isGiven(file) && file !== '' ? fs.readFileSync(file, 'latin1') : '';
+  } catch {
+    return '';
+  }
 }
 
 /** Calls the function that the option `ssl` is, and returns what it gives as JSON can say it. */

@@ -2,11 +2,13 @@
 // refused here, Node and libpq refuse as well.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import process from 'node:process';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
-import { pem, secure } from '../support/tls/index.js';
+import { certificate, pem, secure } from '../support/tls/index.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -108,4 +110,24 @@ test('each CA of a chain must have a list, and of several the newest counts', as
       [['ca-between.crt'], [], true],
     ],
   });
+});
+
+test('true trusts what Node trusts, with the CAs of NODE_EXTRA_CA_CERTS', async () => {
+  await secure(node);
+  const options = cluster.options({ hosts: [`localhost:${node.port}`], ssl: true });
+  const program = `
+    const { createPool } = require(process.argv[1]);
+    const pool = createPool(JSON.parse(process.argv[2]));
+    pool.query('SELECT 1').then(() => 'ok', ({ code }) => code).then((end) => {
+      console.log(end);
+      return pool.end();
+    });`;
+  const index = new URL('../../js/index.cjs', import.meta.url).pathname;
+  const end = (file) =>
+    execFileSync(process.execPath, ['-e', program, index, JSON.stringify(options)], {
+      encoding: 'utf8',
+      env: { ...process.env, NODE_EXTRA_CA_CERTS: file },
+    }).trim();
+  await waitUntil('the server shows its certificate', () => end(certificate('ca-ec.crt')) === 'ok');
+  assert.equal(end(certificate('ca-other.crt')), 'HYPERION_TLS');
 });
