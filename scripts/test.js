@@ -97,6 +97,12 @@ const EACH_VERSION = [
   ...['pooled-statements', 'pooler-keys', 'serialize', 'tls'],
 ].map((name) => path.join('test', 'integration', `${name}.test.js`));
 
+/** What moves sessions from host to host, once more with all of them encrypted. CI adds chaos. */
+const OVER_TLS = [
+  ...['fence', 'failover'].map((name) => path.join('test', 'integration', `${name}.test.js`)),
+  path.join('test', 'chaos', 'transfers.test.js'),
+];
+
 const { folders, files, flags } = readArguments();
 const isWhole = files.length + flags.length === 0;
 const needsAddon = (file) => path.dirname(path.normalize(file)) !== path.join('test', 'unit');
@@ -120,4 +126,5 @@ if (isWhole && !process.env.HYPERION_HOSTS) {
   for (const version of ['13', '18']) {
     run([...runner, ...EACH_VERSION], { HYPERION_PG_VERSION: version });
   }
+  run([...runner, ...OVER_TLS], { HYPERION_TLS: '1' });
 }
