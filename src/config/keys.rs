@@ -14,7 +14,7 @@ use super::{RequiredAuth, RoleCheck, Secret, tls};
 use crate::base::Error;
 
 /// libpq's keys, and those of others that are understood.
-const KEYS: [&str; 49] = [
+const KEYS: [&str; 51] = [
     "application_name",
     "authtype",
     "charset",
@@ -40,6 +40,8 @@ const KEYS: [&str; 49] = [
     "krbsrvname",
     "load_balance_hosts",
     "lock_timeout",
+    "max_protocol_version",
+    "min_protocol_version",
     "options",
     "passfile",
     "password",
@@ -181,6 +183,14 @@ pub(super) fn apply(draft: &mut Draft, hosts: &mut Hosts, setting: &Setting) -> 
             return Err(unsupported(setting, what, "use SCRAM, by which the server proves itself"));
         }
         "sslcrldir" => return Err(unsupported(setting, "a folder of lists", "give sslcrl")),
+        // This client speaks 3.0, as libpq does by default.
+        "max_protocol_version" | "min_protocol_version" => match (key.as_str(), value.as_str()) {
+            (_, "3.0") | ("max_protocol_version", "3.2" | "latest") => {}
+            ("min_protocol_version", "3.2" | "latest") => {
+                return Err(unsupported(setting, "protocol 3.2", "say 3.0, or leave it out"));
+            }
+            _ => return Err(refuse(&subject(), "one of 3.0, 3.2, latest", &setting.shown())),
+        },
         "sslkeylogfile" => ignore(draft, setting),
         "replication" => match value.as_str() {
             "false" | "off" | "no" | "0" => {}

@@ -333,7 +333,8 @@ mod tests {
         let (config, warnings) = read(
             "schema=app&pgbouncer=true&connection_limit=3&pool_timeout=0&statement_cache_size=0&sslaccept=strict\
              &uselibpqcompat=true&sslmode=require&statement_timeout=5&gssencmode=prefer&client_encoding=utf-8\
-             &connect_timeout=0&keepalives_interval=3&keepalives_count=4&krbsrvname=x&load_balance_hosts=random",
+             &connect_timeout=0&keepalives_interval=3&keepalives_count=4&krbsrvname=x&load_balance_hosts=random\
+             &max_protocol_version=latest&min_protocol_version=3.0",
         );
         assert_eq!(warnings, Vec::<String>::new());
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -364,6 +365,8 @@ mod tests {
             ("gssencmode=require", "not supported"),
             ("requirepeer=postgres", "not supported"),
             ("replication=database", "not supported"),
+            ("min_protocol_version=3.2", "protocol 3.2 is not supported"),
+            ("max_protocol_version=2.0", "one of 3.0, 3.2, latest"),
             ("client_encoding=LATIN1", "UTF8, which is always used"),
             ("sslca=x", "unknown key"),
             ("password=a&hunter2=x", "it is not shown"),

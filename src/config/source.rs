@@ -9,7 +9,7 @@ pub(super) const SUBJECT: &str = "the connection string";
 pub(super) type Pair = (String, String);
 
 /// The variables of the environment that libpq reads, with their keys (PostgreSQL manual, 34.15).
-pub(super) const VARIABLES: [(&str, &str); 39] = [
+pub(super) const VARIABLES: [(&str, &str); 41] = [
     ("PGAPPNAME", "application_name"),
     ("PGCHANNELBINDING", "channel_binding"),
     ("PGCLIENTENCODING", "client_encoding"),
@@ -24,6 +24,8 @@ pub(super) const VARIABLES: [(&str, &str); 39] = [
     ("PGHOSTADDR", "hostaddr"),
     ("PGKRBSRVNAME", "krbsrvname"),
     ("PGLOADBALANCEHOSTS", "load_balance_hosts"),
+    ("PGMAXPROTOCOLVERSION", "max_protocol_version"),
+    ("PGMINPROTOCOLVERSION", "min_protocol_version"),
     ("PGOPTIONS", "options"),
     ("PGPASSFILE", "passfile"),
     ("PGPASSWORD", "password"),
