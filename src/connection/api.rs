@@ -29,6 +29,8 @@ pub enum Security {
     /// certificate whose signature has no hash of its own (Ed25519) has none.
     Encrypted {
         end_point: Option<Vec<u8>>,
+        /// A trusted CA has issued the server's certificate.
+        is_verified: bool,
     },
 }
 

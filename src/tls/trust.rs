@@ -116,6 +116,11 @@ impl Trust {
         always.negotiate(host, false, true)
     }
 
+    /// Whether a server's certificate must be that of a trusted CA.
+    pub fn verifies(&self) -> bool {
+        self.check != Check::Nothing
+    }
+
     /// How far a server of this pool is verified, as `cluster()` says it.
     pub fn verified(&self) -> &'static str {
         match self.check {

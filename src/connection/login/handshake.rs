@@ -263,11 +263,21 @@ fn scram(
 fn binding(security: &Security, is_offered: bool, wanted: Wanted) -> Result<ChannelBinding, Error> {
     let why = match (security, is_offered) {
         _ if wanted == Wanted::Disable => return Ok(ChannelBinding::Unsupported),
-        (Security::Encrypted { end_point: Some(hash) }, true) => {
+        (Security::Encrypted { end_point: Some(hash), .. }, true) => {
             return Ok(ChannelBinding::EndPoint(hash.clone()));
         }
         (Security::Encrypted { .. }, false) if wanted == Wanted::Prefer => {
             return Ok(ChannelBinding::NotOffered);
+        }
+        // Whoever stands in between could show such a certificate, so that nothing is bound.
+        (Security::Encrypted { end_point: None, is_verified: false }, true)
+            if wanted == Wanted::Prefer =>
+        {
+            return Err(refused(
+                "the login can't be bound to the server's certificate, whose signature has no hash of its own \
+                 (Ed25519 and Ed448 have none), and the certificate is not verified: someone in between may have \
+                 chosen it. Verify it by ssl: { ca }, or give channelBinding: 'disable'",
+            ));
         }
         _ if wanted == Wanted::Prefer => return Ok(ChannelBinding::Unsupported),
         (Security::Plain, _) => "the connection is not encrypted",
@@ -380,8 +390,10 @@ mod tests {
     #[test]
     fn a_login_tells_of_the_channel_what_is_true() {
         use ChannelBinding::{EndPoint, NotOffered, Unsupported};
-        let bound = || Security::Encrypted { end_point: Some(vec![7; 32]) };
-        let unbindable = || Security::Encrypted { end_point: None };
+        let encrypted = |end_point, is_verified| Security::Encrypted { end_point, is_verified };
+        let bound = || encrypted(Some(vec![7; 32]), false);
+        let unbindable = || encrypted(None, true);
+        let chosen_by_anyone = || encrypted(None, false);
         let end_point = || Some(EndPoint(vec![7; 32]));
         let table = [
             (Security::Plain, false, [Some(Unsupported), Some(Unsupported), None]),
@@ -389,6 +401,7 @@ mod tests {
             (bound(), true, [Some(Unsupported), end_point(), end_point()]),
             (bound(), false, [Some(Unsupported), Some(NotOffered), None]),
             (unbindable(), true, [Some(Unsupported), Some(Unsupported), None]),
+            (chosen_by_anyone(), true, [Some(Unsupported), None, None]),
             (unbindable(), false, [Some(Unsupported), Some(NotOffered), None]),
         ];
         for (security, is_offered, expect) in table {

@@ -10,7 +10,7 @@ use super::super::transport::{self, Secured};
 use super::{Opened, Opening, Sockets, Stream};
 use crate::connection::Security;
 use crate::pool::ConnectionId;
-use crate::tls::{Facts, Failure};
+use crate::tls::{Facts, Failure, Trust};
 
 impl Sockets {
     /// Begins to encrypt a connection, if the options ask for it.
@@ -134,7 +134,9 @@ impl Sockets {
             Secured::Encrypted(transport, facts) => {
                 let others = std::mem::take(others);
                 stream.transport = transport;
-                let security = Security::Encrypted { end_point: facts.end_point.clone() };
+                let is_verified = self.trust.as_ref().is_some_and(Trust::verifies);
+                let end_point = facts.end_point.clone();
+                let security = Security::Encrypted { end_point, is_verified };
                 self.encrypted.insert(Arc::clone(&stream.host.name), facts);
                 self.opening.remove(&connection);
                 self.opened(connection, token, others, security);
