@@ -67,6 +67,8 @@ pub(super) struct Facts {
     pub(super) is_replaced: bool,
     /// The call may be sent again because of something that was not known when it was sent.
     pub(super) has_tries: bool,
+    /// It may be sent once more because of a conflict with a standby's replay.
+    pub(super) may_conflict: bool,
     /// The call may be sent again for longer, if it runs in the transaction that describes it.
     pub(super) can_be_held: bool,
     /// No other request was sent after it on its connection.
@@ -79,6 +81,9 @@ pub(super) struct Ruling {
     pub(super) verdict: Verdict,
     /// Counts as one of the times that the call may be sent again.
     pub(super) counts: bool,
+    /// The replay of its standby was in conflict with it, which is counted apart: many conflicts
+    /// leave it its tries for types that change.
+    pub(super) conflicts: bool,
     /// Whether the statement is described first from now on.
     pub(super) description: Option<DescriptionState>,
     /// Only the end of the transaction that has begun may be sent.
@@ -92,6 +97,7 @@ impl From<Verdict> for Ruling {
         Self {
             verdict,
             counts: false,
+            conflicts: false,
             description: None,
             leaves_unended: false,
             invalidates: false,
@@ -244,8 +250,8 @@ fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
         let is_conflict = error.kind() == ErrorKind::SerializationFailure
             && facts.role_after == Some(Role::Standby)
             && !facts.is_leased();
-        if is_conflict && facts.has_tries {
-            return Ruling::send_once_more();
+        if is_conflict && facts.may_conflict {
+            return Ruling { conflicts: true, ..Verdict::SendAgain.into() };
         }
         let is_declared = facts.begin.is_some_and(|begin| begin.read_only);
         if error.kind() == ErrorKind::ReadOnlyTransaction && !is_declared {
@@ -318,6 +324,7 @@ mod tests {
         status: TransactionStatus::Idle,
         is_replaced: false,
         has_tries: true,
+        may_conflict: true,
         can_be_held: false,
         is_last: true,
     };
@@ -357,7 +364,7 @@ mod tests {
 
     /// The action in one word, or the delivered answer.
     fn of(facts: Facts, answer: Answer) -> String {
-        let Ruling { verdict, counts, description, leaves_unended, invalidates } =
+        let Ruling { verdict, counts, conflicts, description, leaves_unended, invalidates } =
             rule(&facts, answer);
         let what = match verdict {
             Verdict::Deliver(Ok(_)) => "result".to_owned(),
@@ -371,6 +378,7 @@ mod tests {
         };
         let marks = [
             (counts, "counts"),
+            (conflicts, "conflicts"),
             (matches!(description, Some(DescriptionState::Due)), "describes"),
             (leaves_unended, "unended"),
             (invalidates, "invalidates"),
@@ -391,6 +399,7 @@ mod tests {
         let replaced = Facts { is_replaced: true, ..leased(true, READ) };
         let spent = |facts: Facts| Facts { has_tries: false, ..facts };
         let any = |facts: Facts| Facts { mode: TargetSessionAttrs::Any, ..facts };
+        let on_standby = Facts { role_after: Some(Role::Standby), ..any(READ) };
         let (describe, anew) = (Remedy::DescribeFirst, Remedy::Anew);
         for (facts, answer, expected) in [
             // A host that serves.
@@ -447,11 +456,14 @@ mod tests {
                 "result",
             ),
             // A conflict with replay on a standby.
+            (on_standby, error("40001", Remedy::Nothing), "again conflicts"),
+            (spent(on_standby), error("40001", Remedy::Nothing), "again conflicts"),
             (
-                Facts { role_after: Some(Role::Standby), ..any(READ) },
+                Facts { may_conflict: false, ..on_standby },
                 error("40001", Remedy::Nothing),
-                again_once,
+                "40001 not-committed",
             ),
+            (Facts { may_conflict: false, ..on_standby }, error("0A000", anew), again_once),
             // The statement's description is no longer valid.
             (READ, error("42P18", describe), "again counts describes"),
             (READ, error("0A000", anew), again_once),

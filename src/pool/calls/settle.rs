@@ -16,7 +16,7 @@ use crate::connection::{
 };
 use crate::pool::loss::{Fate, Loss, on_lost};
 use crate::pool::placement::{may_share, may_stay};
-use crate::pool::requests::{MOST_REDESCRIPTIONS, Phase};
+use crate::pool::requests::{MOST_CONFLICTS, MOST_REDESCRIPTIONS, Phase};
 use crate::pool::verdict::{Facts, On, Verdict, rule};
 use crate::pool::{Call, CloseReason, ConnectionId, QueryFlags, Response};
 use crate::protocol::backend::TransactionStatus;
@@ -203,6 +203,7 @@ impl Calls {
             if ruling.counts {
                 call.try_again(now, cx.config.acquire_timeout);
             }
+            call.conflicts = call.conflicts.saturating_add(u8::from(ruling.conflicts));
             if let Some(description) = ruling.description {
                 call.description = description;
             }
@@ -260,6 +261,7 @@ impl Calls {
             status: settled.status,
             is_replaced: call.lease.is_some() && slot.is_some_and(|slot| is_replaced(slot.host)),
             has_tries: call.redescribed < MOST_REDESCRIPTIONS,
+            may_conflict: call.conflicts < MOST_CONFLICTS,
             can_be_held: call.may_be_held(&self.statements) && now < call.tries_until,
             is_last: settled.last && slot.is_some_and(|slot| slot.connection.is_vacant()),
         })

@@ -17,6 +17,8 @@ use crate::types::Params;
 /// Descriptions and roles can change while a call waits. After this many such changes, the pool
 /// delivers the call's error, unless the call can be held from then on.
 pub(in crate::pool) const MOST_REDESCRIPTIONS: u8 = 2;
+/// How often a read is sent once more because a standby's replay was in conflict with it.
+pub(in crate::pool) const MOST_CONFLICTS: u8 = 2;
 
 /// A query until it is answered. It keeps its parameters, because it may be sent again.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(crate) struct Call {
     pub(in crate::pool) deadline: Instant,
     /// How often the call was sent again because its statement or its host's role had changed.
     pub(in crate::pool) redescribed: u8,
+    /// How often it was sent again because of a conflict with a standby's replay.
+    pub(in crate::pool) conflicts: u8,
     /// Until when the call is tried again, if it can be held.
     pub(in crate::pool) tries_until: Instant,
     /// How often a connection was lost on which the call may have run. Connections that were
@@ -82,6 +86,7 @@ impl Call {
             flags,
             deadline,
             redescribed: 0,
+            conflicts: 0,
             tries_until: Instant::ORIGIN,
             losses: 0,
             lost_at: Instant::ORIGIN,

@@ -13,7 +13,7 @@ mod watches;
 
 pub(super) use authored::Authored;
 pub(crate) use call::Call;
-pub(super) use call::{MOST_REDESCRIPTIONS, Phase};
+pub(super) use call::{MOST_CONFLICTS, MOST_REDESCRIPTIONS, Phase};
 pub(super) use call_trace::CallTrace;
 pub use call_trace::Trace;
 pub(super) use given_up::{GivenUp, Reason, closed_pool, given_up_error, no_connection};

@@ -10,7 +10,7 @@ use crate::pool::{Call, ConnectionId, Output, PoolEvent};
 impl Calls {
     /// The connection is closed. A lease that its caller has not used yet takes another one, all
     /// others are over.
-    pub(in crate::pool) fn vacate(&mut self, number: NonZeroU32, error: Error) {
+    pub(in crate::pool::calls) fn vacate(&mut self, number: NonZeroU32, error: Error) {
         match self.leases.vacate(number) {
             Some(Vacated::Lost) => {
                 if error.kind() == ErrorKind::TransactionAbandoned {
@@ -24,7 +24,7 @@ impl Calls {
     }
 
     /// Nothing more can be done here: calls that wait are told why, and so are later calls.
-    pub(in crate::pool) fn lose_lease(&mut self, number: NonZeroU32, error: Error) {
+    pub(in crate::pool::calls) fn lose_lease(&mut self, number: NonZeroU32, error: Error) {
         for key in self.leases.lose(number, error.clone()) {
             self.refuse_gone(key, &error);
         }
@@ -32,7 +32,7 @@ impl Calls {
 
     /// The first flight of a lease had no effect: it gives up its connection, and its call waits
     /// for another one.
-    pub(in crate::pool) fn unseat_lease(
+    pub(in crate::pool::calls) fn unseat_lease(
         &mut self,
         id: ConnectionId,
         key: Key<Call>,
@@ -44,7 +44,7 @@ impl Calls {
     }
 
     /// No caller may be waiting for an error of it.
-    pub(in crate::pool) fn emit_reclaimed(&mut self, lease: NonZeroU32, by_server: bool) {
+    pub(in crate::pool::calls) fn emit_reclaimed(&mut self, lease: NonZeroU32, by_server: bool) {
         self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease, by_server }));
     }
 }

@@ -11,7 +11,7 @@ use crate::pool::{Call, QueryFlags};
 
 impl Calls {
     /// A call that was not sent is not wanted any more. Those behind it don't wait for it.
-    pub(in crate::pool) fn take_back_leased(&mut self, key: Key<Call>, number: NonZeroU32) {
+    pub(in crate::pool::calls) fn take_back_leased(&mut self, key: Key<Call>, number: NonZeroU32) {
         let Some(lease) = self.leases.get_mut(number) else { return };
         if lease.head() != Some(key) {
             return lease.drop_held(key);
@@ -23,7 +23,7 @@ impl Calls {
 
     /// The call for which a lease waits in line is out of it: the next one of the lease takes its
     /// place.
-    pub(in crate::pool) fn next_in_line(&mut self, key: Key<Call>, number: NonZeroU32) {
+    pub(super) fn next_in_line(&mut self, key: Key<Call>, number: NonZeroU32) {
         if let Some(lease) = self.leases.get_mut(number)
             && lease.pass_head(key)
         {
@@ -32,7 +32,7 @@ impl Calls {
     }
 
     /// The end of a transaction was lost with its connection, before anything of it was seen.
-    pub(in crate::pool) fn end_unplaced(&mut self, key: Key<Call>, number: NonZeroU32) {
+    pub(super) fn end_unplaced(&mut self, key: Key<Call>, number: NonZeroU32) {
         if let Some(lease) = self.leases.get_mut(number) {
             lease.pass_head(key);
             lease.hold_in_front(key);
@@ -42,7 +42,7 @@ impl Calls {
 
     /// A lease without a connection waits for one, for what it has to send. There is no transaction
     /// to be ended.
-    pub(in crate::pool) fn stand_in_line(&mut self, number: NonZeroU32) {
+    pub(super) fn stand_in_line(&mut self, number: NonZeroU32) {
         while let Some(lease) = self.leases.get_mut(number)
             && let Some(next) = lease.next_held()
         {
@@ -61,7 +61,7 @@ impl Calls {
     }
 
     /// The call that stands in line for a lease which is lost leaves it.
-    pub(in crate::pool) fn refuse_head(&mut self, number: NonZeroU32, error: &Error) {
+    pub(in crate::pool::calls) fn refuse_head(&mut self, number: NonZeroU32, error: &Error) {
         if let Some(lease) = self.leases.get_mut(number)
             && lease.is_unplaced()
             && let Some(head) = lease.take_head()
@@ -72,7 +72,7 @@ impl Calls {
     }
 
     /// The call that stands in line for a lease that is given back leaves it.
-    pub(in crate::pool) fn leave_line(&mut self, lease: &Lease) {
+    pub(super) fn leave_line(&mut self, lease: &Lease) {
         if let Some(head) = lease.head().filter(|_| lease.is_unplaced()) {
             self.requests.waiting.strike(head);
         }
@@ -80,7 +80,7 @@ impl Calls {
 
     /// A call on a connection that is gone. The transaction is gone with it, which is all that a
     /// ROLLBACK wants.
-    pub(in crate::pool) fn refuse_gone(&mut self, key: Key<Call>, error: &Error) {
+    pub(super) fn refuse_gone(&mut self, key: Key<Call>, error: &Error) {
         let Some(call) = self.requests.get(key) else { return };
         let (flags, lease) = (call.flags, call.lease);
         if flags.has(QueryFlags::RELEASE)
@@ -97,7 +97,7 @@ impl Calls {
     }
 
     /// No call names it any more. What runs is settled with its connection.
-    pub(in crate::pool) fn remove_lease(&mut self, number: NonZeroU32) -> Option<Lease> {
+    pub(super) fn remove_lease(&mut self, number: NonZeroU32) -> Option<Lease> {
         let mut lease = self.leases.remove(number)?;
         self.leave_line(&lease);
         for key in lease.take_head().into_iter().chain(lease.take_held()) {
