@@ -94,7 +94,8 @@ const EACH_VERSION = [
   ...['transaction', 'overlap', 'connect', 'standby', 'types-question', 'statements'],
   ...['descriptions', 'stale-types', 'another-cluster', 'role-question', 'steps'],
   ...['pooled-settings', 'moved-names', 'sessions', 'schemas', 'pooler-sessions', 'restless-types'],
-  ...['pooled-statements', 'pooler-keys', 'serialize', 'tls'],
+  ...['pooled-statements', 'pooler-keys', 'serialize', 'tls', 'plain-names'],
+  ...['prepared-names', 'script-outcomes'],
 ].map((name) => path.join('test', 'integration', `${name}.test.js`));
 
 /** What moves sessions from host to host, once more with all of them encrypted. CI adds chaos. */
