@@ -4,8 +4,9 @@
 
 const { performance } = require('node:perf_hooks');
 
-/** Taken when this file is loaded: fake timers of a test replace it. */
+/** Taken when this file is loaded: fake timers of a test replace them. */
 const now = performance.now.bind(performance);
+const { queueMicrotask } = globalThis;
 
 class LeaseEvents {
   #isHeard;

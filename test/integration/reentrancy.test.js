@@ -7,7 +7,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { mock, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterAndPool } from '../support/pools.js';
+import { clusterAndPool, openPool } from '../support/pools.js';
 
 const { cluster, pool } = await clusterAndPool({ nodes: 1 }, { poolSize: 2 });
 await pool.query('DROP TABLE IF EXISTS told; CREATE TABLE told (key text)');
@@ -271,6 +271,34 @@ test('fake timers do not hold up the look-up of a host', async () => {
   } finally {
     mock.timers.reset();
     globalThis.queueMicrotask = real;
+  }
+});
+
+test('fake timers, and functions in their place that throw, hold back no event and lose no connection', async (t) => {
+  const own = openPool(t, cluster.options({ poolSize: 1 }));
+  await own.query('SELECT 1');
+  const { queueMicrotask } = globalThis;
+  const heard = [];
+  for (const name of ['acquire', 'release']) own.on(name, ({ what }) => heard.push([name, what]));
+  for (const replacement of [() => {}, boom]) {
+    globalThis.queueMicrotask = replacement;
+    try {
+      const connection = await own.connect();
+      assert.deepEqual(await connection.query('SELECT 1 AS one'), [{ one: 1 }]);
+      await connection.release();
+      await own.transaction((tx) => tx.query('SELECT 1'));
+      assert.equal(own.status().inUse, 0);
+    } finally {
+      globalThis.queueMicrotask = queueMicrotask;
+    }
+    await own.query('SELECT 1');
+    assert.deepEqual(
+      heard.splice(0),
+      ['connection', 'transaction'].flatMap((what) => [
+        ['acquire', what],
+        ['release', what],
+      ]),
+    );
   }
 });
 
