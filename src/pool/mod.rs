@@ -436,6 +436,12 @@ impl Pool {
         }
     }
 
+    /// The counters of [`Self::metrics`], without its percentiles.
+    #[cfg(feature = "sim")]
+    pub fn counters(&self) -> Counters {
+        self.metrics.counters()
+    }
+
     /// The cumulative counts of the pool.
     pub fn metrics(&self) -> Snapshot {
         let views = self.discovery.cluster.topology().views();

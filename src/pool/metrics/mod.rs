@@ -155,6 +155,12 @@ impl Metrics {
         *counter += 1;
     }
 
+    /// Unlike a snapshot, these cost nothing.
+    #[cfg(feature = "sim")]
+    pub(super) fn counters(&self) -> Counters {
+        self.counters
+    }
+
     /// `listed` are the hosts of the list, in its order.
     pub(super) fn read(&self, listed: impl Iterator<Item = HostId>) -> Snapshot {
         let (mut wait, mut query) = (self.left.wait.clone(), self.left.query.clone());

@@ -110,7 +110,7 @@ impl Storm {
         if connects - removes != open {
             return Err(format!("{open} sessions are open, of {connects} less {removes}"));
         }
-        let counters = self.pool.metrics().counters;
+        let counters = self.pool.counters();
         let counted = (counters.created, counters.closed.iter().sum::<u64>());
         if counted != (*connects, *removes) {
             return Err(format!("{counted:?} sessions were counted, of {connects} and {removes}"));
