@@ -241,6 +241,7 @@ impl Pool {
         calls.drive(now, cx);
         calls.discover(cx, |it, cx| it.ask_scouts(now, cx));
         calls.release_overdue(now, cx);
+        calls.end_pauses(now, cx);
         calls.reclaim_idle(now, cx);
         calls.discover(cx, |it, cx| it.watch(now, cx));
         calls.discover(cx, |it, cx| it.watch_silence(now, cx));
@@ -331,6 +332,7 @@ impl Pool {
             calls.requests.waiting.deadline().map(|at| (at, "acquire timeout")),
             calls.requests.watches.deadline(),
             calls.types_timeout(),
+            calls.requests.pause_timeout(),
             calls.reclaim_timeout(cx),
             calls.overtaking_timeout(cx),
             calls.ready_timeout(),

@@ -12,6 +12,10 @@
 //! values that were written when the query was called, for types that the pool knew
 //! (VALUES_WRITTEN).
 //!
+//! Another client may make the types anew all the time. The call is then tried again until
+//! `acquireTimeoutMs` after the first change. After 16 descriptions the call pauses before each
+//! further one, longer each time.
+//!
 //! While the caller writes the values, a call of the pool has no connection, and a call of a lease
 //! delays the calls after it. The caller can give up the call at any time. If a connection is lost
 //! meanwhile, the statement may be described again on the next connection. Values that the caller
@@ -49,14 +53,17 @@ impl Calls {
     /// The statement may have been described for this call.
     pub(super) fn take_description(
         &mut self,
+        now: Instant,
         id: ConnectionId,
         key: Key<Call>,
         verdict: Verdict,
+        cx: &Context<'_>,
     ) -> Verdict {
+        let within = cx.config.acquire_timeout;
         let Verdict::Described(Some(description)) = verdict else { return verdict };
         if let Some(call) = self.requests.get_mut(key)
             && !call.described(id, description)
-            && call.authored.as_ref().is_some_and(|authored| authored.is_exhausted())
+            && call.authored.as_mut().is_some_and(|authored| authored.is_exhausted(now, within))
         {
             let message = "the types of its parameters have changed each time that its values \
                            were written";
@@ -64,6 +71,13 @@ impl Calls {
             return Verdict::Deliver(Err(error.with_outcome(Outcome::NotSent)));
         }
         Verdict::Described(None)
+    }
+
+    /// Calls whose pauses are over have their statements described again.
+    pub(in crate::pool) fn end_pauses(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Some(key) = self.requests.take_paused(now) {
+            self.take_up(now, key, cx);
+        }
     }
 
     /// Takes the values of a request, for the parameter types that its caller was given.

@@ -39,7 +39,7 @@ impl Calls {
         }
         self.recheck_role_if_refused(now, id, key, &settled.answer, cx);
         let verdict = self.judge(now, id, key, settled, cx);
-        let verdict = self.take_description(id, key, verdict);
+        let verdict = self.take_description(now, id, key, verdict, cx);
         self.measure(now, id, key, &verdict, cx);
         let left_open = self.is_left_open(lease, status);
         // A session that is over, or whose user may have changed its settings, does not tell the
@@ -68,8 +68,9 @@ impl Calls {
             }
             (Verdict::Resume(lease), _) => self.resume_with(now, key, lease, status, cx),
             (Verdict::Described(_), lease) => {
-                let waits =
-                    self.ask_parameter_types(now, id, key, cx) || self.ask_for_values(now, key);
+                let waits = self.requests.pause(now, key)
+                    || self.ask_parameter_types(now, id, key, cx)
+                    || self.ask_for_values(now, key);
                 match lease {
                     Some(lease) => self.resume_with(now, key, lease, status, cx),
                     None if waits => cx.connections.clean(now, id),

@@ -5,13 +5,19 @@
 //! answered, so that it can be asked to write them again.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use crate::base::Instant;
 use crate::connection::Written;
 use crate::pool::ConnectionId;
 use crate::types::Params;
 
-/// How often a statement is described for one call whose types change each time.
+/// A call whose types change each time is not given up before its statement was described this
+/// often. From then on the call pauses before each description.
 const MOST_ROUNDS: u8 = 16;
+/// Each pause is twice as long as the one before, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 /// After this many descriptions, the values are sent on any connection, with their types declared.
 const MOST_MOVES: u8 = 4;
 /// For how many lists of types the values of one call are kept.
@@ -30,6 +36,11 @@ pub(in crate::pool) struct Authored {
     /// The connection that has described the call's statement.
     described_by: Option<ConnectionId>,
     rounds: u8,
+    /// When its types first changed.
+    changed_at: Option<Instant>,
+    /// The last pause before the statement was described again, and whether it is to come.
+    pause: Option<Duration>,
+    is_paused: bool,
 }
 
 impl Authored {
@@ -74,8 +85,22 @@ impl Authored {
         self.written.is_some() && self.described_by != Some(to) && self.rounds < MOST_MOVES
     }
 
-    pub(in crate::pool) fn is_exhausted(&self) -> bool {
-        self.rounds >= MOST_ROUNDS
+    /// The types have changed once more. Returns whether the call is given up: its statement was
+    /// described often enough, and its types have changed for that long. Until then a call whose
+    /// statement was described that often pauses before the next time.
+    pub(in crate::pool) fn is_exhausted(&mut self, now: Instant, within: Duration) -> bool {
+        let since = *self.changed_at.get_or_insert(now);
+        if self.rounds < MOST_ROUNDS {
+            return false;
+        }
+        self.pause = Some(self.pause.map_or(FIRST_PAUSE, |last| LONGEST_PAUSE.min(last * 2)));
+        self.is_paused = true;
+        now >= since + within
+    }
+
+    /// How long the call pauses before its statement is described again. `None`: it does not.
+    pub(in crate::pool) fn take_pause(&mut self) -> Option<Duration> {
+        self.pause.filter(|_| std::mem::take(&mut self.is_paused))
     }
 
     /// Notes that the caller is asked for values of these types.

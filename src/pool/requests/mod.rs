@@ -21,8 +21,11 @@ use queue::Queue;
 pub(super) use queue::full_queue;
 use watches::Watches;
 
+use std::collections::BTreeSet;
+
 use super::{ConnectionId, QueryFlags, Response};
 use crate::base::{Arena, Error, Instant, Key};
+use crate::connection::DescriptionState;
 
 /// Owns the calls.
 #[derive(Debug, Default)]
@@ -35,6 +38,8 @@ pub(super) struct Requests {
     pub(super) watches: Watches,
     /// How many calls in flight were given up.
     given_up: usize,
+    /// Calls that are set aside until then, before their statements are described again.
+    pausing: BTreeSet<(Instant, Key<Call>)>,
     /// The connections on which a call in flight was given up for its twin.
     forsaken: Vec<ConnectionId>,
 }
@@ -86,6 +91,31 @@ impl Requests {
         {
             self.enqueue_in_front(key);
         }
+    }
+
+    /// Sets a call aside if its statement is to be described again after a pause. Returns whether it
+    /// is. The pause does not count as a wait for a connection.
+    pub(super) fn pause(&mut self, now: Instant, key: Key<Call>) -> bool {
+        let Some(call) = self.calls.get_mut(key).filter(|call| !call.is_given_up()) else {
+            return false;
+        };
+        let pause = call.authored.as_mut().and_then(|authored| authored.take_pause());
+        let Some(pause) = pause else { return false };
+        call.set_aside(now);
+        call.deadline = call.deadline + pause;
+        call.description = DescriptionState::Due;
+        self.pausing.insert((now + pause, key));
+        true
+    }
+
+    /// A call whose pause is over. It may have been given up meanwhile.
+    pub(super) fn take_paused(&mut self, now: Instant) -> Option<Key<Call>> {
+        self.pausing.first().filter(|(at, _)| *at <= now)?;
+        self.pausing.pop_first().map(|(_, key)| key)
+    }
+
+    pub(super) fn pause_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.pausing.first().map(|(at, _)| (*at, "pause"))
     }
 
     /// Whether any call in flight has been given up.

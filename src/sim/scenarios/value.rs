@@ -114,16 +114,28 @@ fn values_that_came_with_their_call_are_asked_for_where_a_session_has_other_type
 #[test]
 fn values_whose_types_change_each_time_are_not_asked_for_without_end() {
     for in_transaction in [false, true] {
-        let mut world = world(&[PRIMARY]);
+        let acquire_timeout = Duration::from_secs(2);
+        let options = serde_json::json!({ "poolSize": 1, "acquireTimeoutMs": 2000 });
+        let mut world = World::new(config(1, options), &[PRIMARY]);
+        world.query("SELECT", None, QueryFlags::default());
         let lease = if in_transaction { lease(&mut world) } else { None };
         let flags = if in_transaction { TX.with(LATE) } else { LATE };
         let late = world.ask("INSERT $1", lease, flags, Params::new());
         world.settle();
-        while !world.answers.contains_key(&late) {
-            assert!(world.typed.len() < 100);
+        let change = |world: &mut World| {
             world.hosts[0].server.parameter_oid += 1;
             world.supply(late, value("a"));
+        };
+        let begun = world.now;
+        // While no time passes, the call pauses after a few times.
+        (0..100).for_each(|_| change(&mut world));
+        assert!(world.typed.len() < 20 && !world.answers.contains_key(&late));
+        while !world.answers.contains_key(&late) {
+            assert!(world.typed.len() < 100);
+            world.pass(Duration::from_millis(32));
+            change(&mut world);
         }
+        assert!(world.now.since(begun) >= acquire_timeout);
         let error = world.answers[&late].as_ref().unwrap_err();
         let told = (error.code(), error.outcome());
         assert_eq!(told, ("HYPERION_UNRESOLVED_TYPES", Some(Outcome::NotSent)));
