@@ -5,7 +5,8 @@ import type { TypeChoices } from './index.js';
 export interface QueryOptions {
   /**
    * Declares that the statement changes nothing, so that it may be sent again if its
-   * connection is lost. Default: false.
+   * connection is lost, or if its answer can't be read because a type in it was dropped.
+   * Default: false.
    */
   readOnly?: boolean | null | undefined;
   /**

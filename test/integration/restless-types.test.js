@@ -3,9 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { inspect } from 'node:util';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor, findPooler } from '../support/cluster/index.js';
+import { openPool } from '../support/pools.js';
 
 const program = findPooler({ prepares: true });
 const thatPrepares = {
@@ -93,4 +95,71 @@ test('the same behind a pooler that keeps prepared statements', thatPrepares, as
   const pooler = await cluster.pooler(cluster.primary, { size: 4, program, settings });
   t.after(() => pooler.close());
   await readThrough({ hosts: [pooler.address] }, {});
+});
+
+/** What servers answer if a type is dropped while they run a statement. */
+const OF_SERVERS = ['XX000', '22P02', '22P03', '42704', '0A000'];
+const POOL_SIZE = 4;
+
+/** Asks for values of a type that is made anew all the time. Returns how the calls have ended. */
+async function askThrough(t, options, choices) {
+  const make = "CREATE TYPE restless AS ENUM ('a')";
+  await ddl.query(make);
+  const pool = openPool(
+    t,
+    cluster.options({ poolSize: POOL_SIZE, acquireTimeoutMs: 60_000, ...options }),
+  );
+  let isOver = false;
+  const ends = { answered: 0, ofServer: 0, unknown: 0 };
+  const ask = async () => {
+    while (!isOver) {
+      try {
+        const rows = await pool.query('SELECT $1::restless AS one', ['a'], choices);
+        assert.deepEqual(rows, [{ one: 'a' }]);
+        ends.answered++;
+      } catch (error) {
+        if (error.code === 'HYPERION_UNREADABLE_VALUE' && error.outcome === 'unknown') {
+          ends.unknown++;
+        } else {
+          assert.ok(OF_SERVERS.includes(error.code), inspect(error));
+          assert.equal(error.outcome, 'not-committed');
+          ends.ofServer++;
+        }
+      }
+    }
+  };
+  const callers = Promise.all(Array.from({ length: READERS }, ask));
+  const change = async () => {
+    for (let n = 0; n < 4 * CHANGES && !isOver; n++) {
+      await ddl.query(`BEGIN; DROP TYPE restless; ${make}; COMMIT`);
+    }
+  };
+  try {
+    await Promise.race([change(), callers]);
+    isOver = true;
+    await callers;
+  } finally {
+    isOver = true;
+    await ddl.query('DROP TYPE restless');
+  }
+  assert.ok(ends.answered > ends.ofServer + ends.unknown, inspect(ends));
+  return ends;
+}
+
+test('values of a type that is made anew all the time, with a serialize', async (t) => {
+  const types = { date: { serialize: String } };
+  const { unknown } = await askThrough(t, { types }, {});
+  assert.ok(unknown <= POOL_SIZE);
+});
+
+// The cast may call code of users, so that the pool does not run it again on its own. But once it
+// has seen the type go, it runs it only where it knows the types of its results.
+test('the same without a serialize', async (t) => {
+  const { unknown } = await askThrough(t, {}, {});
+  assert.ok(unknown <= POOL_SIZE);
+});
+
+test('the same declared to only read', async (t) => {
+  const { unknown } = await askThrough(t, {}, { readOnly: true });
+  assert.equal(unknown, 0);
 });

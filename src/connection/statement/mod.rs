@@ -27,6 +27,7 @@ pub(in crate::connection) mod stats;
 pub(in crate::connection) mod summary;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::description::Description;
 
@@ -77,6 +78,9 @@ pub struct Statement {
     /// When a server last refused the statement in a transaction, perhaps because of an outdated
     /// description.
     pub(super) invalidated_at: Option<Instant>,
+    /// When an answer of the statement could not be read, because no server described the types in
+    /// it.
+    pub(super) unread_at: Option<Instant>,
     /// Whether the statement may be sent after other requests: it has no effect if it is refused at
     /// any point.
     pub may_share: bool,
@@ -110,6 +114,12 @@ impl Statement {
                     || description.shape.as_deref().is_some_and(Shape::has_user_types)
             }
         }
+    }
+
+    /// Whether an answer of the statement could not be read lately, because no server described the
+    /// types in it.
+    pub const fn is_restless(&self) -> bool {
+        self.unread_at.is_some()
     }
 
     /// Takes a server's description. Returns the description that is known now, and whether it is
@@ -189,6 +199,8 @@ fn gives_no_values(script: &str) -> bool {
     parts(script).all(|part| !part.is_ambiguous && TextResults::of(part.text) == TextResults::Plain)
 }
 
+/// For how long a statement is held after an answer of it could not be read.
+const RESTLESS: Duration = Duration::from_secs(60);
 /// How many bytes all descriptions may take together.
 const MOST_WEIGHT: usize = 16 * 1024 * 1024;
 /// The most users' types of which the pool remembers something. If a request in flight still holds
@@ -240,6 +252,7 @@ impl Statements {
             changed_at: None,
             described_in: 0,
             invalidated_at: None,
+            unread_at: None,
             holders: 0,
             forgotten: false,
         };
@@ -347,6 +360,23 @@ impl Statements {
     pub fn invalidate(&mut self, id: StatementId, now: Instant) {
         if let Some(statement) = self.get_mut(id) {
             statement.invalidated_at = Some(now);
+        }
+    }
+
+    /// An answer of the statement could not be read, because no server described the types in it.
+    /// The calls that follow are held.
+    pub fn note_unread(&mut self, now: Instant, id: StatementId) {
+        if let Some(statement) = self.get_mut(id) {
+            statement.unread_at = Some(now);
+        }
+    }
+
+    /// A new call of the statement comes. Its types may have come to rest since.
+    pub fn calm_down(&mut self, now: Instant, id: StatementId) {
+        if let Some(statement) = self.get_mut(id)
+            && statement.unread_at.is_some_and(|at| now >= at + RESTLESS)
+        {
+            statement.unread_at = None;
         }
     }
 

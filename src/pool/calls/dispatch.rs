@@ -29,6 +29,7 @@ impl Calls {
         let bound = self.bound_of(flags, cx);
         let flags = if bound.is_some() { flags.with(QueryFlags::CANCELLABLE) } else { flags };
         let trace = flags.has(QueryFlags::TRACED).then(|| Box::new(CallTrace::new(now)));
+        self.statements.calm_down(now, statement);
         let call = Call::new(request, flags, now + cx.config.acquire_timeout);
         let key = self.requests.insert(Call {
             trace,

@@ -58,7 +58,7 @@ impl Calls {
         cx: &Context<'_>,
     ) -> Option<Answered> {
         let call = self.requests.get(key)?;
-        let (request, lease) = (call.request, call.lease);
+        let (request, lease, of) = (call.request, call.lease, call.statement);
         let statement = call.statement_in(&self.statements);
         let only_reads = statement.is_some_and(|statement| statement.effect == Effect::None);
         let outcome = match only_reads {
@@ -76,7 +76,7 @@ impl Calls {
         let limit = self.requests.watches.due(request);
         self.requests.watches.remove(request);
         let read = self.take_read(key, limit);
-        Some(Answered { request, lease, response, read, limit, outcome, is_open })
+        Some(Answered { request, statement: of, lease, response, read, limit, outcome, is_open })
     }
 
     /// Takes a call that is answered out of the pool, and keeps it where it may run once more.
@@ -86,8 +86,10 @@ impl Calls {
         limit: Option<(Instant, Duration)>,
     ) -> Option<Box<Read>> {
         let call = self.requests.get(key)?;
-        let may_run_again =
-            call.lease.is_none() && call.twin.is_none() && call.may_run_twice(&self.statements);
+        let may_share = || call.statement_in(&self.statements).is_some_and(|it| it.may_share);
+        let may_run_twice = call.may_run_twice(&self.statements)
+            || (call.flags.has(QueryFlags::READ_ONLY) && may_share());
+        let may_run_again = call.lease.is_none() && call.twin.is_none() && may_run_twice;
         if may_run_again {
             return self.requests.remove(key).map(|call| Box::new(Read { call, limit }));
         }
@@ -226,6 +228,9 @@ impl Calls {
             return self.read_again(now, read, cx);
         }
         if let Some(released) = self.types.conclude(now, id, asked, lack) {
+            if let Next::Refuse(Answered { statement: Some(statement), .. }, _) = &released.next {
+                self.statements.note_unread(now, *statement);
+            }
             self.release(now, released, cx);
         }
     }

@@ -214,12 +214,16 @@ impl Call {
     }
 
     /// Whether the statement is held, because it was refused often enough due to earlier
-    /// descriptions. If the caller's code has written the values, their types are described first,
-    /// and declared.
+    /// descriptions, or because another answer of it could not be read: a held statement does not
+    /// run before its types are known. If the caller's code has written the values, their types are
+    /// described first, and declared.
     pub(in crate::pool) fn is_held(&self, statements: &Statements) -> bool {
         let is_bound =
             self.written().is_some() && !matches!(self.description, DescriptionState::Done(_));
-        !is_bound && self.redescribed >= MOST_REDESCRIPTIONS && self.may_be_held(statements)
+        let is_restless = || self.statement_in(statements).is_some_and(Statement::is_restless);
+        !is_bound
+            && (self.redescribed >= MOST_REDESCRIPTIONS || is_restless())
+            && self.may_be_held(statements)
     }
 
     /// Whether the statement may end its transaction, as far as its text shows.

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::base::{Error, Instant, Key, Outcome};
-use crate::connection::Realm;
+use crate::connection::{Realm, StatementId};
 use crate::pool::connections::Site;
 use crate::pool::{Call, ConnectionId, Response, Slot};
 
@@ -78,6 +78,8 @@ pub(in crate::pool) enum Waiter {
 #[derive(Debug)]
 pub(in crate::pool) struct Answered {
     pub(in crate::pool) request: u32,
+    /// `None` only where the statement is no longer known.
+    pub(in crate::pool) statement: Option<StatementId>,
     /// On which it was asked.
     pub(in crate::pool) lease: Option<NonZeroU32>,
     pub(in crate::pool) response: Response,
