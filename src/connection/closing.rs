@@ -8,6 +8,7 @@ use crate::base::{Error, ErrorClass};
 use crate::connection::intake::Intake;
 use crate::connection::session::Session;
 use crate::connection::{Connection, Event, State};
+use crate::protocol::frontend;
 
 impl Connection {
     pub(super) fn lost(&self, why: &str) -> Error {
@@ -27,7 +28,40 @@ impl Connection {
         self.end(error.clone(), error);
     }
 
+    /// The last bytes for the socket: Terminate, if nothing is in flight. A server that is still
+    /// working learns of the end from the closed socket, and gets nothing.
+    ///
+    /// A pooler that is still working gets a Flush in front of the Terminate. PgBouncer before 1.22.1
+    /// takes its server for idle once it has passed on any ReadyForQuery, such as the barrier's. If
+    /// its client goes then, it gives the server to another client, which gets the answer to this
+    /// client's request. With a Flush it takes the server for busy, and closes it.
+    pub fn terminate(&self) -> Vec<u8> {
+        let is_idle = matches!(&self.state, State::Session(session) if session.depth() == 0)
+            && self.outbox.is_empty();
+        let leaves_work = self.leaves_pooler_at_work();
+        if !is_idle && !leaves_work {
+            return Vec::new();
+        }
+        let mut out = BytesMut::new();
+        let flushed = if leaves_work { frontend::flush(&mut out) } else { Ok(()) };
+        match flushed.and_then(|()| frontend::terminate(&mut out)) {
+            Ok(()) => out.to_vec(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn leaves_pooler_at_work(&self) -> bool {
+        match &self.state {
+            State::Session(session) | State::Asking { session, .. } => {
+                session.leaves_pooler_at_work(self.written, self.outbox.is_empty())
+            }
+            State::Closed => self.has_left_pooler_at_work,
+            State::Opening { .. } | State::Handshake { .. } => false,
+        }
+    }
+
     pub(super) fn end(&mut self, error: Error, why: Error) {
+        self.has_left_pooler_at_work = self.leaves_pooler_at_work();
         let state = std::mem::replace(&mut self.state, State::Closed);
         let idle = matches!(&state, State::Session(session) if session.is_cut_idle(&why));
         match state {

@@ -36,15 +36,25 @@ impl FarEnd {
     }
 }
 
-/// The question under way, and its answer so far.
+/// The answers are ParseComplete, BindComplete and CommandComplete.
+const ANSWERS: u8 = 3;
+
+/// The question under way, and its answer so far. It is a session's first, so a pooler that takes up
+/// a server too early may give it the end of another client's answer. That must not be taken for
+/// the answer to the question: everything behind it would be one answer off.
 #[derive(Debug, Default)]
 pub(super) struct ProcessAsked {
+    /// How many of the answers have come.
+    answers: u8,
     process_id: Option<i32>,
     refusal: Option<Box<ServerFields>>,
 }
 
 impl ProcessAsked {
     pub(super) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
+        if self.answers + 1 != ANSWERS || self.process_id.is_some() {
+            return Err(unexpected("DataRow"));
+        }
         check_data_row(body, 1)?;
         let field = fields(body).next().flatten();
         let number = field.and_then(|field| std::str::from_utf8(field).ok());
@@ -54,14 +64,24 @@ impl ProcessAsked {
 
     pub(super) fn message(&mut self, message: BackendMessage<'_>) -> Result<(), Error> {
         use BackendMessage as M;
-        match message {
-            M::ParseComplete | M::BindComplete | M::CommandComplete(_) => Ok(()),
-            M::ErrorResponse(fields) => {
+        match (self.answers, message) {
+            (0, M::ParseComplete) | (1, M::BindComplete) | (2, M::CommandComplete(_))
+                if self.refusal.is_none() =>
+            {
+                self.answers += 1;
+                Ok(())
+            }
+            (_, M::ErrorResponse(fields)) if !self.is_answered() => {
                 self.refusal = Some(fields);
                 Ok(())
             }
-            message => Err(unexpected(message.name())),
+            (_, message) => Err(unexpected(message.name())),
         }
+    }
+
+    /// Whether ReadyForQuery is due.
+    pub(super) fn is_answered(&self) -> bool {
+        self.refusal.is_some() || self.answers == ANSWERS
     }
 
     /// What the answer shows of the session with this key. After a cancel or a time limit the
@@ -101,7 +121,7 @@ mod tests {
 
     #[test]
     fn only_the_number_of_its_own_process_shows_a_server() {
-        let process_id = |process_id| ProcessAsked { process_id, refusal: None };
+        let process_id = |process_id| ProcessAsked { process_id, ..ProcessAsked::default() };
         assert_eq!(process_id(Some(7)).finish(Some(&key(7))), FarEnd::Server);
         assert_eq!(process_id(Some(8)).finish(Some(&key(7))), FarEnd::Pooler);
         assert_eq!(process_id(None).finish(Some(&key(7))), FarEnd::Pooler);
@@ -112,7 +132,8 @@ mod tests {
     fn a_server_that_was_interrupted_is_asked_again() {
         let refused = |code: &str| {
             let fields = ServerFields { code: code.to_owned(), ..ServerFields::default() };
-            ProcessAsked { process_id: None, refusal: Some(Box::new(fields)) }.finish(Some(&key(7)))
+            let refusal = Some(Box::new(fields));
+            ProcessAsked { refusal, ..ProcessAsked::default() }.finish(Some(&key(7)))
         };
         assert_eq!(refused("57014"), FarEnd::Unknown);
         assert_eq!(refused("42883"), FarEnd::Pooler);

@@ -58,7 +58,6 @@ pub use statement::{Description, Form, Statement, StatementId, Statements};
 
 use crate::base::{Error, ErrorClass, Instant};
 use crate::config::Secret;
-use crate::protocol::frontend;
 
 #[derive(Debug)]
 enum State {
@@ -92,6 +91,8 @@ pub struct Connection {
     /// The session ended while a statement was under way that may change what names mean for other
     /// sessions.
     has_moved_names: bool,
+    /// The session ended while a pooler still had requests of it under way.
+    has_left_pooler_at_work: bool,
     outbox: BytesMut,
     /// The largest size of `outbox`, in bytes, since its memory was last given back.
     largest_outbox: usize,
@@ -113,6 +114,7 @@ impl Connection {
             random: [0; 8],
             distrusts_reports: false,
             has_moved_names: false,
+            has_left_pooler_at_work: false,
             outbox: BytesMut::new(),
             largest_outbox: 0,
             written: 0,
@@ -312,16 +314,6 @@ impl Connection {
         self.outbox.advance(count);
         request::outbox::give_back(&mut self.outbox, &mut self.largest_outbox);
         self.written += count as u64;
-    }
-
-    /// The Terminate message, for an idle connection. For any other it is empty: a server that is
-    /// still working learns of the end from the closed socket.
-    pub fn terminate(&self) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        if self.is_idle() && self.outbox.is_empty() && frontend::terminate(&mut out).is_ok() {
-            return out.to_vec();
-        }
-        Vec::new()
     }
 
     /// The name of the host. The list of hosts may have changed since, and no longer contain it.

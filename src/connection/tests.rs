@@ -430,3 +430,57 @@ fn what_a_pooler_was_not_sent_yet_has_not_run() {
     let lost = lost(setup.events());
     assert_eq!(lost, [(1, Outcome::Unknown), (2, Outcome::NotSent)]);
 }
+
+#[test]
+fn a_pooler_that_is_left_at_work_is_told_so_behind_a_flush() {
+    let parting = [&b"H\0\0\0\x04"[..], b"X\0\0\0\x04"].concat();
+    let mut setup = pooled();
+    setup.is_guarded = true;
+    setup.send(1, "NOTIFY a");
+    assert_eq!(setup.connection.terminate(), b"", "nothing was written");
+    setup.connection.advance(3);
+    assert_eq!(setup.connection.terminate(), b"", "it would land in the middle of a message");
+    setup.connection.advance(usize::MAX);
+    assert_eq!(setup.connection.terminate(), parting);
+    setup.receive(&[&ready()]);
+    assert_eq!(setup.connection.terminate(), parting, "the barrier's answer is not the request's");
+    setup.input(Input::Received(&message(b'2', b"")));
+    assert!(matches!(setup.events().pop(), Some(Event::Closed { .. })));
+    assert_eq!(setup.connection.terminate(), parting, "the session ended by an error");
+}
+
+#[test]
+fn neither_a_server_nor_an_idle_pooler_is_sent_a_flush_at_the_end() {
+    let mut setup = pooled();
+    assert_eq!(setup.connection.terminate(), b"X\0\0\0\x04");
+    setup.send(1, "NOTIFY a");
+    setup.connection.advance(usize::MAX);
+    setup.receive(&[&notified()]);
+    assert_eq!(setup.connection.terminate(), b"X\0\0\0\x04");
+    let mut setup = Setup::new();
+    setup.receive(&[&welcome(&[5; 4])]);
+    setup.is_guarded = true;
+    setup.connection.advance(usize::MAX);
+    setup.send(1, "NOTIFY a");
+    setup.connection.advance(usize::MAX);
+    setup.receive(&[&process("9")]);
+    assert!(!setup.connection.is_pooled() && !setup.connection.is_idle());
+    assert_eq!(setup.connection.terminate(), b"");
+}
+
+#[test]
+fn the_end_of_another_client_s_answer_is_no_answer_to_the_question_for_the_process() {
+    let discarded = [complete("DISCARD ALL"), ready()].concat();
+    let half = [message(b'1', b""), ready()].concat();
+    let twice = [scripted::process("9"), scripted::process("9")].concat();
+    for strange in [discarded, ready(), half, twice] {
+        let mut setup = Setup::new();
+        setup.receive(&[&welcome(&[5; 4])]);
+        setup.is_guarded = true;
+        setup.send(1, "NOTIFY a");
+        setup.connection.advance(usize::MAX);
+        let error = setup.ends_with(&[&strange]);
+        assert_eq!(error.class(), ErrorClass::Protocol);
+        assert!(error.message().contains("which nothing asked for"), "{error}");
+    }
+}

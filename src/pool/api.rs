@@ -115,7 +115,7 @@ pub enum Output {
     Write {
         connection: ConnectionId,
     },
-    /// The pool has forgotten this connection: send the Terminate message if the socket accepts it
+    /// The pool has forgotten this connection: send these last messages if the socket accepts them
     /// at once, and close.
     Close {
         connection: ConnectionId,

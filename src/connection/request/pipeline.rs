@@ -124,6 +124,19 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// ReadyForQuery may come only when no other message is expected.
+    pub(in crate::connection) fn check_finished(&self) -> Result<(), Error> {
+        let is_answered = match self {
+            Self::Request { exchange, .. } => return exchange.check_finished(),
+            Self::Reset { step } => !matches!(step, ResetStep::Due | ResetStep::Restoring),
+            Self::Barrier { process: Some(asked), .. } => asked.is_answered(),
+            Self::Barrier { .. } | Self::Place { .. } | Self::Types(_) => true,
+        };
+        if is_answered { Ok(()) } else { Err(unexpected("ReadyForQuery")) }
+    }
+}
+
 impl Item {
     pub(in crate::connection) fn token(&self) -> Option<RequestToken> {
         match self.kind {

@@ -218,6 +218,18 @@ impl Session {
             && !said_by_server
     }
 
+    /// Whether a pooler still has something of this session under way, and the next byte would begin
+    /// a message. `written` is how many bytes the kernel has taken.
+    pub(in crate::connection) fn leaves_pooler_at_work(
+        &self,
+        written: u64,
+        is_all_written: bool,
+    ) -> bool {
+        let is_between = is_all_written || self.pipeline.iter().any(|item| item.start == written);
+        let is_at_work = self.pipeline.front().is_some_and(|item| item.start < written);
+        self.far_end.may_be_pooler() && is_at_work && is_between
+    }
+
     /// The connection is over: reports of each request whether it may have run. `written` is how
     /// many bytes the kernel has taken.
     pub(in crate::connection) fn abandon(

@@ -33,7 +33,7 @@ use crate::connection::introspection::user_types::TypesAnswer;
 use crate::connection::login::handshake::BackendKey;
 use crate::connection::login::startup::StartupSettings;
 use crate::connection::request::exchange::{Exchange, Flight, Progress, Terms};
-use crate::connection::request::pipeline::{self, Item, Kind, Pipeline, ResetStep};
+use crate::connection::request::pipeline::{self, Item, Kind, Pipeline};
 use crate::connection::request::prelude::Prelude;
 use crate::connection::request::step::unexpected;
 use crate::connection::session::latency::Latency;
@@ -481,12 +481,8 @@ impl Session {
         (sent, out): (u64, &mut BytesMut),
     ) -> Result<(), Error> {
         // An incomplete item stays in the pipeline: the end of the connection answers it.
-        match self.pipeline.front().map(|item| &item.kind) {
-            Some(Kind::Request { exchange, .. }) => exchange.check_finished()?,
-            Some(Kind::Reset { step: ResetStep::Due | ResetStep::Restoring }) => {
-                return Err(unexpected("ReadyForQuery"));
-            }
-            _ => {}
+        if let Some(item) = self.pipeline.front() {
+            item.kind.check_finished()?;
         }
         let Some(mut item) = self.pipeline.pop_front() else {
             return Err(unexpected("ReadyForQuery"));

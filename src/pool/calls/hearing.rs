@@ -187,7 +187,7 @@ impl Calls {
             let error = self.lost_error(id, Outcome::NotSent, false, why, cx);
             self.vacate(lease, error);
         }
-        cx.connections.close(id, Vec::new(), CloseReason::Lost, Some(error.clone()));
+        cx.connections.close(id, CloseReason::Lost, Some(error.clone()));
         let observation = if joining {
             self.discover(cx, |discovery, cx| discovery.judge_unlisted(now, host, &error, cx));
             let says_nothing = |discovery: &mut Discovery, cx: &mut discovery::Context<'_>| {
@@ -298,7 +298,7 @@ impl Calls {
                 let error = self.lost_error(id, Outcome::NotSent, false, error, cx);
                 self.vacate(lease, error);
             }
-            cx.connections.close(id, Vec::new(), CloseReason::Dropped, Some(error.clone()));
+            cx.connections.close(id, CloseReason::Dropped, Some(error.clone()));
         }
     }
 

@@ -62,7 +62,7 @@ impl Calls {
                 self.unseat_lease(id, key, lease, cx);
                 if !cx.connections.get(id).is_some_and(crate::pool::Slot::is_at_rest) {
                     let why = CloseReason::Dropped;
-                    cx.connections.close(id, Vec::new(), why, None);
+                    cx.connections.close(id, why, None);
                 }
                 return Some(key);
             }

@@ -125,8 +125,7 @@ impl Connections {
 
     /// Closes a connection that has nothing in flight, for this reason.
     pub(in crate::pool) fn retire_for(&mut self, id: ConnectionId, reason: CloseReason) {
-        let terminate = self.get(id).map(|slot| slot.connection.terminate());
-        self.close(id, terminate.unwrap_or_default(), reason, None);
+        self.close(id, reason, None);
     }
 
     /// Closes an idle connection to a host that does not serve.
@@ -140,7 +139,6 @@ impl Connections {
     pub(in crate::pool) fn close(
         &mut self,
         id: ConnectionId,
-        terminate: Vec<u8>,
         reason: CloseReason,
         error: Option<Error>,
     ) {
@@ -149,6 +147,7 @@ impl Connections {
                 Duty::Leased { lease } => Some(lease),
                 _ => None,
             };
+            let terminate = slot.connection.terminate();
             self.outputs.push_back(Output::Close { connection: id, terminate });
             self.closed.push_back(Closed {
                 id,

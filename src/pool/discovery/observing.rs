@@ -120,7 +120,7 @@ impl Discovery {
         let name = self.cluster.name(host).unwrap_or_else(|| Arc::from("a host"));
         let message = format!("{name}: no answer within {after} ms while asking for its role");
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
-        cx.connections.close(id, Vec::new(), CloseReason::Dropped, Some(error.clone()));
+        cx.connections.close(id, CloseReason::Dropped, Some(error.clone()));
         self.judge_unlisted(now, host, &error, cx);
         if is_liveness_probe
             && (self.is_too_early(now, site, cx) || self.address_unreachable(site, &error, cx))

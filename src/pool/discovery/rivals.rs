@@ -166,7 +166,7 @@ impl Discovery {
             return;
         }
         for id in late {
-            cx.connections.close(id, Vec::new(), CloseReason::Dropped, None);
+            cx.connections.close(id, CloseReason::Dropped, None);
         }
         self.decide_rivals(now, cx);
     }
