@@ -160,8 +160,10 @@ impl Calls {
                 && slot.connection.is_at_hand()
                 && !slot.is_slow_to_reset(now)
         };
+        // While the primary does not answer, nothing is sent there: not even what waits elsewhere.
+        let is_calling = topology.is_served() && !cx.discovery.is_holding();
         let something_is_free =
-            topology.is_served() && cx.connections.iter().any(|(_, slot)| takes_work(slot));
+            is_calling && cx.connections.iter().any(|(_, slot)| takes_work(slot));
         for (id, Slot { duty, connection, .. }) in cx.connections.iter() {
             let is_alone = connection.requests().nth(1).is_none();
             if is_alone || matches!(duty, Duty::Leased { .. }) {
