@@ -58,7 +58,9 @@ export function buildAddon(abi, { isQuick = false } = {}) {
     ...(isQuick ? QUICK : {}),
     CARGO_TARGET_DIR: target,
     // In the environment this replaces the flags of .cargo/config.toml.
-    ...(abi.endsWith('musl') ? { RUSTFLAGS: '-Ctarget-feature=-crt-static' } : {}),
+    ...(abi.endsWith('musl')
+      ? { RUSTFLAGS: '-Ctarget-feature=-crt-static -Cllvm-args=-inline-threshold=100' }
+      : {}),
     ...(flags === undefined ? {} : { RUSTFLAGS: flags }),
     ...env,
     ...library.env,

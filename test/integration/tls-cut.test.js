@@ -24,6 +24,11 @@ const LANES = 20;
 const NEVER_MS = 120_000;
 /** In a second and a half: a pool waits longer from attempt to attempt. */
 const MOST_ATTEMPTS = 20;
+/**
+ * By how many bytes a handshake may be shorter than another one: an ECDSA signature takes 68 to 72
+ * bytes (RFC 3279, 2.2.3).
+ */
+const SHORTER = 4;
 
 const optionsOf = (port, more) =>
   cluster.options({
@@ -64,7 +69,8 @@ for (const from of ['server', 'client']) {
       const pool = createPool(optionsOf(port));
       const rows = await pool.query('SELECT 1 AS one', [], { readOnly: true });
       assert.deepEqual(rows, [{ one: 1 }], `${how} after ${bytes}`);
-      assert.equal(passed.length, 2, `${how} after ${bytes}`);
+      const isReached = passed.length === 2 || bytes < length - SHORTER;
+      assert.equal(passed.length, isReached ? 2 : 1, `${how} after ${bytes}`);
       await pool.end();
     });
   });
