@@ -32,7 +32,8 @@ const SHORTER = 4;
 
 const optionsOf = (port, more) =>
   cluster.options({
-    hosts: [`localhost:${port}`],
+    // The addresses of a name would be raced, and each of them be a connection.
+    hosts: [`127.0.0.1:${port}`],
     ssl: { ca: pem('ca-ec.crt') },
     poolSize: 1,
     connectTimeoutMs: NEVER_MS,
