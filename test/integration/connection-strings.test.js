@@ -12,6 +12,7 @@ import { inspect } from 'node:util';
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
 import { pem, secure } from '../support/tls/index.js';
+import { warningsOf } from '../support/warnings.js';
 
 let cluster;
 let node;
@@ -44,21 +45,6 @@ function setVariables(t, variables) {
       else process.env[name] = value;
     }
   });
-}
-
-/** The codes and texts of all warnings while `task` runs. */
-async function warningsOf(task) {
-  const warnings = [];
-  const listen = ({ code, message }) => warnings.push({ code, message });
-  process.on('warning', listen);
-  try {
-    await task();
-    // A warning is emitted on the next tick.
-    await new Promise((resolve) => setImmediate(resolve));
-  } finally {
-    process.off('warning', listen);
-  }
-  return warnings;
 }
 
 function write(name, text, mode = 0o600) {

@@ -9,23 +9,7 @@ import { test } from 'node:test';
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
 import { openPool } from '../support/pools.js';
-
-/** The codes and texts of the client's own warnings while `task` runs. */
-async function warningsOf(task) {
-  const warnings = [];
-  const listen = ({ code, message }) => {
-    if (code?.startsWith('HYPERION_')) warnings.push({ code, message });
-  };
-  process.on('warning', listen);
-  try {
-    await task();
-    // A warning is emitted on the next tick.
-    await new Promise((resolve) => setImmediate(resolve));
-  } finally {
-    process.off('warning', listen);
-  }
-  return warnings;
-}
+import { warningsOf } from '../support/warnings.js';
 
 /** What SCRAM keeps of a password, with as many iterations. */
 function verifier(password, iterations) {
